@@ -162,7 +162,13 @@ def seal(
     dropped: list[Dropped] | None = None,
 ) -> bytes:
     """The exact bytes of a batch. Raises ``ValueError`` if a number is not finite."""
-    raw = [msgspec.Raw(encode_observation(one)) for one in observations]
+    return seal_encoded(stream, name, seq, prev, [encode_observation(one) for one in observations], dropped)
+
+
+def seal_encoded(
+    stream: str, name: StreamName, seq: int, prev: str, observations: list[bytes], dropped: list[Dropped] | None = None
+) -> bytes:
+    """:func:`seal` for observations that :func:`encode_observation` has encoded already."""
     return encoder.encode(
         Batch(
             protocol=PROTOCOL,
@@ -170,7 +176,7 @@ def seal(
             name=name,
             seq=seq,
             prev=prev,
-            observations=raw,
+            observations=[msgspec.Raw(one) for one in observations],
             dropped=dropped or [],
         )
     )
