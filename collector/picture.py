@@ -1,0 +1,223 @@
+"""The picture: what is true now, kept in memory from what was committed, and rebuilt from the store at start.
+
+A state is green only on fresh evidence. Whatever is missing, stale, untimed, or measured from somewhere else makes a
+site ``unknown``; a site whose agent says nothing is ``silent``, which is neither up nor down.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from collector.store.query import SeriesKey
+from collector.store.writer import Landed, Source
+from wire.clock import MINUTE, SECOND, Instant
+from wire.observation import Window
+from wire.reasons import Outcome, Reason
+
+SILENT_AFTER = 12 * SECOND
+"""An agent posts every 5 s; two posts missed and two seconds of grace make it silent."""
+GRACE = 30 * SECOND
+"""A window ends, is sealed, posted and committed; until this long after it was due it is not yet stale."""
+FIRST_GAP = 2 * MINUTE
+"""How often a series is taken to report until two of its windows tell."""
+LONGEST_GAP = 65 * MINUTE
+"""A gap longer than this is a hole in the data, not a cadence."""
+
+
+class State(StrEnum):
+    """State of a site's measurements. It is not a verdict for a meeting: that one needs a meeting."""
+
+    FAILING = "failing"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+    NO_AGENT = "no_agent"
+    OK = "ok"
+
+
+class Doubt(StrEnum):
+    """Why nothing is failing and the state is still not ``ok``."""
+
+    NOT_MEASURED_YET = "not_measured_yet"
+    STALE = "stale"
+    AGENT_CANNOT_MEASURE = "agent_cannot_measure"
+    WRONG_VANTAGE = "wrong_vantage"
+    TIME_UNKNOWN = "time_unknown"
+
+
+@dataclass(slots=True)
+class SeriesNow:
+    """The newest window of one series, and since when it has been as it is."""
+
+    key: SeriesKey
+    window: Window
+    end: Instant
+    since: Instant
+    """Start of the first window of the present run of ``ok`` or of not ``ok``."""
+    gap: int = FIRST_GAP
+    """Microseconds from one window's end to the next, as seen last."""
+
+    def stale(self, now: Instant) -> bool:
+        """Whether the next window is overdue by so much that this one says nothing about now."""
+        return now - self.end > 2 * self.gap + GRACE
+
+    @property
+    def failing(self) -> bool:
+        """Whether the target was found bad; the agent's own trouble is not that."""
+        return self.window.outcome is Outcome.FAILED
+
+
+@dataclass(slots=True)
+class AgentNow:
+    """The last word of one agent."""
+
+    source: Source
+    heard: Instant
+    time_known: bool = True
+    version: str = ""
+    backlog: Mapping[str, int] = field(default_factory=dict)
+
+    def silent(self, now: Instant) -> bool:
+        """Whether its posts are overdue."""
+        return now - self.heard > SILENT_AFTER
+
+
+class Expected(NamedTuple):
+    """One assignment of the site as its settings have it now: series not expected any more are not shown."""
+
+    probe: str
+    target: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class SitePicture:
+    """What the board shows of one site."""
+
+    site: str
+    state: State
+    heard: Instant | None
+    series: tuple[SeriesNow, ...]
+    failing: tuple[SeriesNow, ...]
+    doubts: tuple[tuple[Doubt, Expected], ...]
+    partial: tuple[SeriesNow, ...]
+    """Series that were skipped on purpose: what could not be tested, and why."""
+    agents: tuple[AgentNow, ...]
+
+
+class Picture:
+    """Fed after each commit; read by pages, API and metrics. Not thread-safe: it lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, dict[SeriesKey, SeriesNow]] = {}
+        self._agents: dict[str, dict[str, AgentNow]] = {}
+
+    def heard(
+        self,
+        source: Source,
+        now: Instant,
+        *,
+        time_known: bool = True,
+        version: str = "",
+        backlog: Mapping[str, int] | None = None,
+    ) -> None:
+        """An agent posted, with or without data."""
+        agents = self._agents.setdefault(source.site, {})
+        before = agents.get(source.agent)
+        if before is None or now >= before.heard:
+            agents[source.agent] = AgentNow(source, now, time_known, version, backlog or {})
+
+    def forget(self, site: str, agent: str) -> None:
+        """An agent was retired: its silence says nothing any more."""
+        self._agents.get(site, {}).pop(agent, None)
+
+    def landed(self, landed: Iterable[Landed]) -> None:
+        """Windows were committed. Late ones never replace what is newer, and without a time nothing is shown."""
+        for one in landed:
+            if one.time is not None and isinstance(one.observation, Window):
+                self.saw(_key(one.source, one.observation), one.observation, one.time.utc)
+
+    def saw(self, key: SeriesKey, window: Window, end: Instant, since: Instant | None = None) -> None:
+        """One window whose end, corrected, is ``end``."""
+        series = self._series.setdefault(key.site, {})
+        before = series.get(key)
+        if before is None:
+            series[key] = SeriesNow(key, window, end, since or end - (window.end - window.start))
+            return
+        if end <= before.end:
+            return
+        if 0 < end - before.end <= LONGEST_GAP:
+            before.gap = end - before.end
+        if window.outcome is not before.window.outcome or end - before.end > LONGEST_GAP:
+            before.since = end - (window.end - window.start)
+        before.window, before.end = window, end
+
+    def site(self, site: str, now: Instant, expected: Iterable[Expected] | None = None) -> SitePicture:
+        """The picture of one site. ``expected`` names what its settings assign; without it all seen series count."""
+        agents = tuple(self._agents.get(site, {}).values())
+        series = tuple(self._series.get(site, {}).values())
+        wanted = None
+        if expected is not None:
+            wanted = set(expected)
+            series = tuple(one for one in series if _expected(one.key) in wanted)
+        return _assess(site, agents, series, wanted, now)
+
+    def sites(self) -> list[str]:
+        """Sites that were ever heard or seen."""
+        return sorted(self._series.keys() | self._agents.keys())
+
+
+def _assess(
+    site: str,
+    agents: tuple[AgentNow, ...],
+    series: tuple[SeriesNow, ...],
+    wanted: set[Expected] | None,
+    now: Instant,
+) -> SitePicture:
+    heard = max((agent.heard for agent in agents), default=None)
+    failing = tuple(one for one in series if one.failing and not one.stale(now))
+    doubts = _doubts(agents, series, wanted, now)
+    partial = tuple(
+        one
+        for one in series
+        if one.window.outcome is Outcome.SKIPPED and one.window.reason is not Reason.NOT_ON_THIS_LINK
+    )
+    if not agents:
+        state = State.NO_AGENT
+    elif all(agent.silent(now) for agent in agents):
+        state = State.SILENT
+    elif failing:
+        state = State.FAILING
+    elif doubts or not any(one.window.outcome is Outcome.OK for one in series):
+        state = State.UNKNOWN
+    else:
+        state = State.OK
+    return SitePicture(site, state, heard, series, failing, doubts, partial, agents)
+
+
+def _doubts(
+    agents: tuple[AgentNow, ...], series: tuple[SeriesNow, ...], wanted: set[Expected] | None, now: Instant
+) -> tuple[tuple[Doubt, Expected], ...]:
+    doubts: list[tuple[Doubt, Expected]] = []
+    if agents and not any(agent.time_known for agent in agents if not agent.silent(now)):
+        doubts.append((Doubt.TIME_UNKNOWN, Expected("", "", "")))
+    seen = set()
+    for one in series:
+        name = _expected(one.key)
+        seen.add(name)
+        if one.window.outcome is Outcome.ERROR:
+            doubts.append((Doubt.AGENT_CANNOT_MEASURE, name))
+        elif one.window.reason is Reason.NOT_ON_THIS_LINK:
+            doubts.append((Doubt.WRONG_VANTAGE, name))
+        elif one.stale(now):
+            doubts.append((Doubt.STALE, name))
+    doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted((wanted or set()) - seen))
+    return tuple(doubts)
+
+
+def _key(source: Source, window: Window) -> SeriesKey:
+    return SeriesKey(source.site, source.link, source.role, window.probe, window.target, window.platform)
+
+
+def _expected(key: SeriesKey) -> Expected:
+    return Expected(key.probe, key.target, key.platform)

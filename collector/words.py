@@ -1,0 +1,114 @@
+"""What codes are called: English source texts, marked for the catalogue, translated where they are shown."""
+
+from collector.picture import Doubt, State
+from wire.reasons import Outcome, Reason
+
+
+def _(text: str) -> str:
+    """Marks a text for extraction; translation happens when the reader's language is known."""
+    return text
+
+
+STATES: dict[State, str] = {
+    State.OK: _("normal"),
+    State.FAILING: _("fault found"),
+    State.SILENT: _("agent silent, cause not known yet"),
+    State.UNKNOWN: _("cannot be confirmed yet"),
+    State.NO_AGENT: _("no agent yet"),
+}
+
+DOUBTS: dict[Doubt, str] = {
+    Doubt.NOT_MEASURED_YET: _("not measured yet"),
+    Doubt.STALE: _("the result is out of date"),
+    Doubt.AGENT_CANNOT_MEASURE: _("the agent itself could not measure"),
+    Doubt.WRONG_VANTAGE: _("not measured on this link"),
+    Doubt.TIME_UNKNOWN: _("the agent's time is not known yet"),
+}
+
+OUTCOMES: dict[Outcome, str] = {
+    Outcome.OK: _("answers"),
+    Outcome.FAILED: _("fails"),
+    Outcome.SKIPPED: _("not tested"),
+    Outcome.ERROR: _("could not be measured"),
+}
+
+REASONS: dict[Reason, str] = {
+    Reason.NO_REPLY: _("does not reply"),
+    Reason.TIMED_OUT: _("took too long"),
+    Reason.REFUSED: _("refuses the connection"),
+    Reason.RESET: _("broke off the connection"),
+    Reason.NO_ROUTE: _("no route to it"),
+    Reason.HOST_UNREACHABLE: _("a router says it cannot be reached"),
+    Reason.PROHIBITED: _("a firewall forbids it"),
+    Reason.NO_GATEWAY: _("the machine has no way out: is the network cable plugged in?"),
+    Reason.INTERFACE_DOWN: _("the network port is down"),
+    Reason.UDP_BLOCKED: _("UDP is blocked on the way"),
+    Reason.CAPTIVE_PORTAL: _("a login page stands in the way"),
+    Reason.MALFORMED_ANSWER: _("answers what cannot be read"),
+    Reason.NAME_NOT_FOUND: _("the name does not exist"),
+    Reason.NAME_SERVER_FAILED: _("the name server failed"),
+    Reason.NAME_SERVER_SILENT: _("the name server does not reply"),
+    Reason.NAME_SERVER_REFUSED: _("the name server refuses"),
+    Reason.NAME_WRONG: _("the name server gives another address than expected"),
+    Reason.NAME_HIJACKED: _("the name server's answers are forged on the way"),
+    Reason.TLS_HANDSHAKE: _("no secure connection could be agreed"),
+    Reason.TLS_EXPIRED: _("its certificate has expired"),
+    Reason.TLS_NOT_YET_VALID: _("its certificate is not valid yet"),
+    Reason.TLS_WRONG_NAME: _("its certificate is for another name"),
+    Reason.TLS_UNTRUSTED: _("its certificate is not trusted"),
+    Reason.TLS_SELF_SIGNED: _("its certificate is signed by itself"),
+    Reason.TLS_CHAIN_INCOMPLETE: _("its certificate chain is incomplete"),
+    Reason.TLS_INSPECTED: _("a device on the way opens the secure connection"),
+    Reason.HTTP_STATUS: _("its page answers with an error"),
+    Reason.HTTP_TOO_MANY_REDIRECTS: _("its page redirects without end"),
+    Reason.HTTP_UNEXPECTED_REDIRECT: _("its page redirects to another site"),
+    Reason.SIP_STATUS: _("its SIP service answers with an error"),
+    Reason.CLOCK_OFF: _("the clock is wrong"),
+    Reason.QUIET_TIME: _("quiet time of a meeting"),
+    Reason.NOT_ON_THIS_LINK: _("not on this link"),
+    Reason.NO_IPV6: _("there is no IPv6 here"),
+    Reason.ASK_THE_ORGANISER: _("address not known: ask the organiser"),
+    Reason.ASK_THE_PROVIDER: _("address not known: ask the provider"),
+    Reason.NOT_LEARNED_YET: _("its address is not learned yet"),
+    Reason.TIME_UNKNOWN: _("the time is not known yet"),
+    Reason.ORDER_EXPIRED: _("the order came too late"),
+    Reason.NO_SLOT: _("no slot was granted"),
+    Reason.LINK_IN_USE: _("the link was in use"),
+    Reason.STOPPING: _("the agent was stopping"),
+    Reason.CONTROLS_SILENT: _("the comparison hosts are silent too"),
+    Reason.SILENCE_PROVES_NOTHING: _("no answer, which proves nothing for this service"),
+    Reason.NO_PERMISSION: _("the agent lacks a right"),
+    Reason.PROBE_CRASHED: _("the probe crashed"),
+    Reason.PROBE_OVERRAN: _("the probe took too long"),
+    Reason.PROBE_UNKNOWN: _("the agent is too old for this probe"),
+    Reason.BAD_TARGET: _("the target's settings are wrong"),
+    Reason.NO_RESOURCES: _("the agent's machine is short of resources"),
+    Reason.TOOL_MISSING: _("a program is missing on the agent's machine"),
+    Reason.SUSPENDED: _("the machine was asleep"),
+    Reason.NOT_SUPPORTED: _("not possible on the agent's machine"),
+    Reason.UNRECOGNISED: _("a newer agent gives a reason that this collector does not know"),
+}
+
+PROBES: dict[str, str] = {
+    "icmp": _("Round-trip time"),
+    "edge": _("Provider's first hop"),
+    "gateway": _("Router"),
+    "dns": _("Name server"),
+    "tcp": _("Connection"),
+    "tls": _("Certificate"),
+    "http": _("Web page"),
+    "stun": _("UDP path"),
+    "sip": _("SIP service"),
+    "ntp": _("Clock"),
+    "host": _("Measuring machine"),
+}
+
+TARGETS: dict[str, str] = {
+    "gateway": _("router of the site"),
+    "edge": _("provider's first hop"),
+    "resolver": _("name server in use"),
+    "collector": _("collector"),
+    "host": _("measuring machine"),
+    "self": _("measuring machine"),
+    "clock": _("time server"),
+}
