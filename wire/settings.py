@@ -92,6 +92,13 @@ class JoinAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     role: Role = Role.BOTH
 
 
+class TokenAnswer(msgspec.Struct, frozen=True):
+    """Answer of ``POST /api/v1/token`` (asked with the present token, without a body): a second token. The present one
+    stays valid until the new one is used first."""
+
+    token: str
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A refusal as a problem document (RFC 9457); ``field`` names what was wrong."""
 
