@@ -84,14 +84,14 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except ConnectionResetError:
         raise  # the client went away in the middle; aiohttp ends the connection
-    except Exception:  # noqa: BLE001 - the last resort of every request: logged here once, told to no stranger
+    except Exception:  # the last resort of every request: logged here once, told to no stranger
         log.exception("request failed", method=request.method, path=request.path[:200])
         return problem_response(
             Problem(title="Collector failed", status=500, detail="the collector's log says why; try again later")
         )
 
 
-async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "phrom"

@@ -98,7 +98,7 @@ async def admit(request: web.Request, permission: Permission, services: "Service
     if hdrs.AUTHORIZATION in request.headers:
         return await _by_token(request, permission, services)
     if permission.person:
-        found = not_direct(request, proxy_declared=services.settings.proxy is not None)
+        found = not_direct(request, proxy_declared=services.settings.behind_tls_proxy)
         if not found:
             return Principal("person", "loopback")
         if permission.scope is None:

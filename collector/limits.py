@@ -1,0 +1,31 @@
+"""Rate limits: a token bucket per key, of bounded memory."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Hashable
+
+MOST_KEYS = 10_000
+
+
+class Buckets:
+    """``burst`` at once and ``rate`` a second for each key. The least recently used key is forgotten first."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._held: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: Hashable, now: float, amount: float = 1.0) -> float:
+        """Takes ``amount`` at ``now`` (monotonic seconds); 0 when allowed, otherwise the seconds to wait."""
+        level, since = self._held.pop(key, (self.burst, now))
+        level = min(self.burst, level + (now - since) * self.rate)
+        allowed = level >= amount
+        self._held[key] = (level - amount if allowed else level, now)
+        if len(self._held) > MOST_KEYS:
+            self._held.popitem(last=False)
+        return 0.0 if allowed else (amount - level) / self.rate
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that tells a client when to come again, in whole seconds."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
