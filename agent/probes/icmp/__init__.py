@@ -1,0 +1,166 @@
+"""The ``icmp`` probe: loss, round-trip time and jitter of a path, by echo.
+
+:mod:`codec` reads and writes the bytes, :mod:`window` counts, :mod:`sockets` and :mod:`pinger` touch the world.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+
+from agent.probe import Finding, Right, Span, Target, error, failed, ok, probe, skipped
+from agent.probes.icmp.codec import LARGEST_PAYLOAD, SMALLEST_PAYLOAD, Family
+from agent.probes.icmp.pinger import Flow, Pinger
+from agent.probes.icmp.sockets import REMEDY, Address, NoPermission
+from agent.probes.icmp.window import EchoWindow
+from wire.meetings import Load
+from wire.reasons import Reason
+
+RESOLVE_EVERY = 300.0
+"""Seconds for which the address of a host name is used before it is asked for again."""
+
+_AF = {"any": socket.AF_UNSPEC, "4": socket.AF_INET, "6": socket.AF_INET6}
+_LOCAL_REMEDY = {
+    Reason.NO_PERMISSION: "this machine's own firewall drops outgoing echo requests: allow them (nft list ruleset)",
+    Reason.NO_RESOURCES: "this machine's network queue or memory is full: look at its load and its interface",
+    Reason.BAD_TARGET: "this machine cannot send an echo to that address: correct the target's host or size",
+    Reason.NOT_SUPPORTED: "this machine's kernel has no such protocol: set family to the other one",
+}
+
+
+class IcmpSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What is pinged, and how."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253, description="a host name or an IP address")]
+    family: Annotated[
+        Literal["any", "4", "6"],
+        msgspec.Meta(description="4 or 6 for IPv4 or IPv6 alone; any takes what the name resolves to first"),
+    ] = "any"
+    interval: Annotated[
+        float, msgspec.Meta(ge=0.01, le=3600, description="seconds from one echo to the next; third parties: 5 or more")
+    ] = 1.0
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=30, description="seconds after which an echo counts as lost")] = 2.0
+    size: Annotated[
+        int, msgspec.Meta(ge=SMALLEST_PAYLOAD, le=LARGEST_PAYLOAD, description="bytes of payload in each echo")
+    ] = 56
+
+
+class _Place(NamedTuple):
+    family: Family
+    address: Address
+
+
+class _Kept(NamedTuple):
+    place: _Place
+    until: float
+
+
+@probe(
+    "icmp",
+    every=60.0,
+    window=60.0,
+    load=Load.TRICKLE,
+    costs="84 B a second each way per target (IPv4, at the default interval and size)",
+    needs=Right.ICMP_SOCKET,
+)
+class Icmp:
+    """Echo requests (RFC 792, RFC 4443): loss, round-trip time and jitter of a path."""
+
+    Settings = IcmpSettings
+
+    def __init__(self) -> None:
+        self._pinger = Pinger()
+        self._flows: dict[tuple[str, IcmpSettings, Address], Flow] = {}
+        self._places: dict[IcmpSettings, _Kept] = {}
+
+    async def measure(self, target: Target, span: Span) -> Finding:
+        """One window of echoes. It returns when its last echo is answered or lost, up to ``timeout`` after its span;
+        the next window of the same target loses nothing by that (:class:`~agent.probes.icmp.pinger.Flow`)."""
+        settings: IcmpSettings = target.settings
+        begun = asyncio.get_running_loop().time()
+        place = await self._resolve(settings)
+        if isinstance(place, Finding):
+            return place
+        try:
+            self._pinger.open(place.family)
+        except NoPermission as refusal:
+            return error(Reason.NO_PERMISSION, facts={"remedy": REMEDY, "detail": str(refusal)})
+        except OSError as problem:
+            if place.family is Family.V6:
+                return skipped(Reason.NO_IPV6, facts={"detail": str(problem)})
+            return error(Reason.NOT_SUPPORTED, facts={"detail": str(problem)})
+        key = (target.name, settings, place.address)
+        flow = self._flows.get(key)
+        if flow is None:
+            self._flows = {held: one for held, one in self._flows.items() if held[:2] != key[:2]}
+            flow = Flow(self._pinger, *place, settings.interval, settings.timeout, settings.size)
+            self._flows[key] = flow
+        late = asyncio.get_running_loop().time() - begun
+        window = await flow.window(max(span.seconds - late, 0.002))
+        return finding(window, settings, flow.source)
+
+    def close(self) -> None:
+        """Closes the sockets."""
+        self._pinger.close()
+
+    async def _resolve(self, settings: IcmpSettings) -> _Place | Finding:
+        now = asyncio.get_running_loop().time()
+        kept = self._places.get(settings)
+        if kept and now < kept.until:
+            return kept.place
+        place = await resolve(settings.host, settings.family)
+        if isinstance(place, _Place):
+            self._places[settings] = _Kept(place, now + RESOLVE_EVERY)
+        return place
+
+
+async def resolve(host: str, family: str) -> _Place | Finding:
+    """The address to ping, or the finding that there is none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, family=_AF[family], type=socket.SOCK_DGRAM)
+    except socket.gaierror as problem:
+        if problem.errno in (socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY):
+            return failed(Reason.NAME_NOT_FOUND, facts={"name": host})
+        if problem.errno == socket.EAI_AGAIN:
+            return failed(Reason.NAME_SERVER_SILENT, facts={"name": host})
+        return failed(Reason.NAME_SERVER_FAILED, facts={"name": host, "detail": str(problem.strerror)})
+    except (UnicodeError, ValueError):
+        return error(Reason.BAD_TARGET, facts={"detail": f"host: found {host!r}, expected a host name or an address"})
+    for kind, _, _, _, address in found:
+        if kind == socket.AF_INET:
+            return _Place(Family.V4, (address[0], 0))
+        if kind == socket.AF_INET6:
+            return _Place(Family.V6, (address[0], 0, *address[2:]))
+    return failed(Reason.NAME_NOT_FOUND, facts={"name": host})
+
+
+def finding(window: EchoWindow, settings: IcmpSettings, source: str) -> Finding:
+    """What a closed window says: ``ok`` with one reply or more, else why there was none."""
+    found = {
+        "counts": window.counts(),
+        "durations": {"rtt": window.histogram()} if window.sent else {},
+        "values": {} if window.jitter is None else {"jitter": window.jitter / 1e9},
+    }
+    if window.replies:
+        return ok(**found)
+    if not window.sent and window.local:
+        reason = max(window.local, key=window.local.__getitem__)
+        return error(reason, **found, facts={"remedy": _LOCAL_REMEDY[reason]})
+    if window.reasons:
+        reason = max(window.reasons, key=window.reasons.__getitem__)
+        if reason is Reason.NO_ROUTE and settings.family == "6" and not source:
+            return skipped(Reason.NO_IPV6)
+        return failed(reason, **found, facts={"said_by": source} if is_public(source) else {})
+    if not window.sent:
+        return error(Reason.SUSPENDED, facts={"detail": "the machine slept through the window"})
+    return failed(Reason.NO_REPLY, **found)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address may stand in a fact: private ones never leave the machine."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False

@@ -1,0 +1,292 @@
+"""The shell between the event loop and the echo sockets: one socket per family for all targets, no task per echo.
+
+A :class:`Flow` sends to one target and fills its windows; the :class:`Pinger` owns the sockets and finds the echo that
+a reply or an error belongs to.
+"""
+
+import asyncio
+import errno
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from agent.probes.icmp.codec import ExtendedError, Family, number_near, reason_of
+from agent.probes.icmp.sockets import Address, Arrived, EchoSocket, Event, Failed, Moment, moment
+from agent.probes.icmp.window import EchoWindow
+from wire.reasons import Reason
+
+MEMORY = 60_000_000_000
+"""Nanoseconds for which an echo is remembered, so that late replies and duplicates are told from foreign ones."""
+MOST_REMEMBERED = 20_000
+RESUME = 1.5
+"""Seconds for which a flow keeps sending after its window, when it waits for the last replies anyway: the next window
+takes these echoes over, so that none is missing between two windows that follow each other."""
+_STEP = 1_000_000
+"""Nanoseconds by which the two clocks may drift apart while an echo is under way without it being a step."""
+
+# Errors of sending that are the path's fault, and those that are ours.
+_NO_WAY_OUT = {
+    errno.ENETUNREACH: Reason.NO_ROUTE,
+    errno.EADDRNOTAVAIL: Reason.NO_ROUTE,
+    errno.ENETDOWN: Reason.INTERFACE_DOWN,
+    errno.EHOSTUNREACH: Reason.HOST_UNREACHABLE,
+    errno.EHOSTDOWN: Reason.HOST_UNREACHABLE,
+}
+_OURS = {
+    errno.EPERM: Reason.NO_PERMISSION,
+    errno.EACCES: Reason.NO_PERMISSION,
+    errno.ENOBUFS: Reason.NO_RESOURCES,
+    errno.ENOMEM: Reason.NO_RESOURCES,
+    errno.EINVAL: Reason.BAD_TARGET,
+    errno.EMSGSIZE: Reason.BAD_TARGET,
+    errno.EAFNOSUPPORT: Reason.NOT_SUPPORTED,
+}
+
+
+class Received(NamedTuple):
+    """What became of one echo: a round-trip time (nanoseconds) for a reply, or the error; who sent it."""
+
+    number: int
+    source: str
+    rtt: int
+    ttl: int | None
+    error: ExtendedError | None
+
+
+class _Echo(NamedTuple):
+    number: int
+    sent: Moment
+    listener: Callable[[Received], None]
+
+
+class Pinger:
+    """The sockets, opened at first use, and the echoes under way."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[Family, EchoSocket] = {}
+        self._echoes: dict[int, _Echo] = {}
+        self._order: deque[_Echo] = deque()
+        self._newest = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, family: Family) -> EchoSocket:
+        """The family's socket. Raises :class:`~agent.probes.icmp.sockets.NoPermission` or ``OSError``."""
+        found = self._sockets.get(family)
+        if found is None:
+            found = EchoSocket(family)
+            self._sockets[family] = found
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(found.fileno(), self._readable, found)
+        return found
+
+    def close(self) -> None:
+        """Closes the sockets; echoes under way are forgotten."""
+        for one in self._sockets.values():
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(one.fileno())
+            one.close()
+        self._sockets.clear()
+        self._echoes.clear()
+        self._order.clear()
+
+    def send(
+        self,
+        family: Family,
+        address: Address,
+        size: int,
+        listener: Callable[[Received], None],
+        ttl: int | None = None,
+    ) -> int:
+        """Sends one echo and returns its number; ``listener`` hears of every reply and error. Raises ``OSError``."""
+        sock = self.open(family)
+        self._newest += 1
+        number = self._newest
+        sent = sock.send(address, number, size, ttl)
+        echo = _Echo(number, sent, listener)
+        self._echoes[number] = echo
+        self._order.append(echo)
+        self._forget(sent.steady)
+        if sock.pending:
+            self._readable(sock)
+        return number
+
+    def _forget(self, now: int) -> None:
+        while self._order and (now - self._order[0].sent.steady > MEMORY or len(self._order) > MOST_REMEMBERED):
+            del self._echoes[self._order.popleft().number]
+
+    def _readable(self, sock: EchoSocket) -> None:
+        events = sock.receive()
+        if not events:
+            return
+        now = moment()
+        for event in events:
+            echo = self._echo_of(event)
+            if echo is not None:
+                error = event.error if isinstance(event, Failed) else None
+                ttl = event.ttl if isinstance(event, Arrived) else None
+                echo.listener(Received(echo.number, event.source, round_trip(echo.sent, event.at, now), ttl, error))
+
+    def _echo_of(self, event: Event) -> _Echo | None:
+        if isinstance(event, Arrived):
+            return self._echoes.get(event.reply.number)
+        number = event.quoted.number
+        return self._echoes.get(number_near(event.quoted.sequence, self._newest) if number is None else number)
+
+
+def round_trip(sent: Moment, stamp: int | None, now: Moment) -> int:
+    """Nanoseconds from sending to arrival.
+
+    The kernel's stamp of the arrival is on CLOCK_REALTIME, as that of the sending is. If the wall clock was stepped
+    between them (or the machine slept), their difference is worthless: then, and without a stamp, the time on
+    CLOCK_MONOTONIC up to ``now`` counts, which is never too short.
+    """
+    steady = now.steady - sent.steady
+    if stamp is None or abs(now.offset - sent.offset) > _STEP + steady // 500:
+        return max(0, steady)
+    return max(0, min(stamp - sent.real, steady))
+
+
+class Flow:
+    """Echoes to one target: a grid of sendings, and the window that counts those sent now.
+
+    Windows that follow each other lose and double nothing: a window whose last echoes are still waited for hands the
+    grid on to a window begun in advance, which the next :meth:`begin` takes over.
+    """
+
+    def __init__(
+        self, pinger: Pinger, family: Family, address: Address, interval: float, timeout: float, size: int
+    ) -> None:
+        self._pinger = pinger
+        self._loop = asyncio.get_running_loop()
+        self._family = family
+        self._address = address
+        self._interval = interval
+        self._timeout = timeout
+        self._size = size
+        self._tally: EchoWindow | None = None
+        self._start = self._end = 0.0
+        self._sendings = 0
+        self._in_advance = False
+        self._owners: dict[int, EchoWindow] = {}
+        self._closing: dict[EchoWindow, asyncio.Future[None]] = {}
+        self._done: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._asleep = _asleep()
+        self.source = ""
+        """Who sent the last error."""
+
+    async def window(self, seconds: float) -> EchoWindow:
+        """Sends for ``seconds`` and returns the window once each of its echoes is answered or lost."""
+        now = self._loop.time()
+        tally = self._tally
+        if tally is None or not self._in_advance:
+            if tally is not None:
+                raise RuntimeError("a window of this target is already open")
+            tally = self._open(now)
+            self._timer = self._loop.call_soon(self._tick)  # type: ignore[assignment]
+        self._in_advance = False
+        self._end = now + seconds
+        done = self._done = self._loop.create_future()
+        try:
+            await done
+        finally:
+            if self._tally is tally:
+                self._stop()
+            self._closing.pop(tally, None)
+        return tally
+
+    def _open(self, start: float) -> EchoWindow:
+        self._tally = EchoWindow(round(self._timeout * 1e9))
+        self._start, self._sendings = start, 0
+        return self._tally
+
+    def _stop(self) -> None:
+        self._tally = None
+        self._in_advance = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        tally = self._tally
+        if tally is None:
+            return
+        now = self._loop.time()
+        self._notice_sleep(tally)
+        if now >= self._end - 1e-3:
+            if self._in_advance:
+                self._stop()
+                return
+            self._finish(tally)
+            tally = self._tally
+            if tally is None:
+                return
+        if now >= self._start + self._sendings * self._interval - 1e-3:
+            self._send(tally)
+            missed = int((now - self._start) / self._interval)
+            self._sendings = max(self._sendings, missed) + 1
+        due = min(self._start + self._sendings * self._interval, self._end)
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _finish(self, tally: EchoWindow) -> None:
+        """The window's span is over: it ends now, or when its last echo is answered or lost."""
+        done = self._done
+        if done is None:
+            return
+        end = self._end
+        tally.expire(time.monotonic_ns())
+        self._stop()
+        if not tally.waiting:
+            _resolve(done)
+            return
+        self._closing[tally] = done
+        rest = max(0.0, (tally.deadline - time.monotonic_ns()) / 1e9)
+        self._loop.call_later(rest, _resolve, done)
+        self._open(end)
+        self._in_advance = True
+        self._end = end + rest + RESUME
+
+    def _send(self, tally: EchoWindow) -> None:
+        try:
+            number = self._pinger.send(self._family, self._address, self._size, self._heard)
+        except OSError as problem:
+            cause = problem.errno or 0
+            if cause in _NO_WAY_OUT:
+                tally.unsendable(_NO_WAY_OUT[cause])
+            else:
+                tally.refused(_OURS.get(cause, Reason.NO_RESOURCES))
+            return
+        self._owners[number] = tally
+        tally.send(number, time.monotonic_ns())
+        while len(self._owners) > 256 and number - next(iter(self._owners)) > 0:
+            del self._owners[next(iter(self._owners))]
+
+    def _heard(self, received: Received) -> None:
+        tally = self._owners.get(received.number)
+        if tally is None:
+            return
+        if received.error is None:
+            tally.receive(received.number, received.rtt)
+        else:
+            self.source = received.source
+            tally.fail(received.number, reason_of(received.error))
+        closing = self._closing.get(tally)
+        if closing is not None and not tally.waiting:
+            _resolve(closing)
+
+    def _notice_sleep(self, tally: EchoWindow) -> None:
+        asleep = _asleep()
+        if asleep - self._asleep > 100_000_000:
+            tally.forget_waiting()
+        self._asleep = asleep
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _asleep() -> int:
+    """Nanoseconds this machine has been suspended since it started."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
