@@ -1,0 +1,188 @@
+"""Whether a landing page (the address in a letter) can be fetched, and where the time goes."""
+
+import asyncio
+import ssl
+import time
+from typing import Annotated, Any
+
+import aiohttp
+import msgspec
+from msgspec import Meta
+from yarl import URL
+
+from agent import trust
+from agent.neterrors import Unresolved, finding_of
+from agent.probe import Finding, Span, Target, error, failed, ok, probe
+from agent.probes.http.captive import CONTROLS, Control, Controls
+from agent.probes.http.exchange import MOST_BODY, Answer, Steps, get, open_session
+from agent.probes.http.sites import expected
+from wire.histogram import Histogram
+from wire.meetings import Load
+from wire.reasons import Outcome, Reason
+
+MOST_REDIRECTS = 10
+TARGET_SHARE = 0.6
+"""How much of the limit the target may take; the controls get what is left of :data:`WHOLE_SHARE`."""
+WHOLE_SHARE = 0.85
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@probe("http", every=60.0, limit=15.0, load=Load.TRICKLE, costs="5 kB (TLS) plus the page, at most 64 kB a redirect")
+class Http:
+    """Fetches a landing page on a new connection: name, connect, TLS, first byte, whole; redirects; captive portal."""
+
+    class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+        """What to fetch and what to expect of it."""
+
+        url: Annotated[str, Meta(pattern="^https?://", description="an address that begins with http:// or https://")]
+        expect_status: list[Annotated[int, Meta(ge=100, le=599)]] = []
+        """Empty: any status below 400 after redirects."""
+        expect_text: str = ""
+        follow: bool = True
+        hosts: list[str] = []
+        """Further hosts (and their subdomains) that redirects may lead to."""
+        controls: tuple[Control, ...] = CONTROLS
+
+    def __init__(self, contexts: trust.Contexts = trust.SYSTEM) -> None:
+        self._contexts = contexts
+        self._context: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._controls = Controls()
+
+    async def measure(self, target: Target, span: Span) -> Finding:
+        """One fetch with its redirects, and the controls if it looks wrong."""
+        settings: Http.Settings = target.settings
+        session = await self._open()
+        started = time.monotonic()
+        found = await self._fetch(session, settings, span.limit * TARGET_SHARE)
+        if found.outcome is not Outcome.FAILED or not settings.controls:
+            return found
+        left = span.limit * WHOLE_SHARE - (time.monotonic() - started)
+        portal = await self._controls.portal(session, settings.controls, left) if left > 0 else None
+        if portal is None:
+            return found
+        facts = {**found.facts, "portal": portal, "without_portal": str(found.reason)}
+        return msgspec.structs.replace(found, reason=Reason.CAPTIVE_PORTAL, facts=facts)
+
+    async def close(self) -> None:
+        """Ends the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _open(self) -> aiohttp.ClientSession:
+        context = await self._contexts.get()
+        if self._session is None or context is not self._context:
+            await self.close()
+            self._context = context
+            self._session = open_session(context)
+        return self._session
+
+    async def _fetch(self, session: aiohttp.ClientSession, settings: "Http.Settings", within: float) -> Finding:
+        visit = _Visit(settings)
+        try:
+            async with asyncio.timeout(within):
+                return await visit.run(session, within)
+        except (aiohttp.ClientError, OSError, Unresolved, ValueError) as problem:
+            return _failure(problem, visit)
+
+
+class _Visit:
+    """One visit of a page through its redirects."""
+
+    def __init__(self, settings: Http.Settings) -> None:
+        self.settings = settings
+        self.steps = Steps()
+        self.url = URL(settings.url)
+        self.passed: list[str] = []
+        self._started = time.perf_counter_ns()
+
+    def found(self) -> dict[str, Any]:
+        """Counts, durations and facts so far."""
+        facts = {"url": _plain(self.url)}
+        if self.passed:
+            facts["redirects"] = " ".join(self.passed)[:900]
+        if self.steps.family:
+            facts["family"] = self.steps.family
+        return {"counts": {"redirects": len(self.passed)}, "durations": self.steps.histograms(), "facts": facts}
+
+    async def run(self, session: aiohttp.ClientSession, within: float) -> Finding:
+        start = self.url.host or ""
+        while True:
+            answer = await get(session, self.url, self.steps, within)
+            if answer.status not in REDIRECTS or not self.settings.follow:
+                return self._judge(answer)
+            if len(self.passed) >= MOST_REDIRECTS:
+                return self._fail(Reason.HTTP_TOO_MANY_REDIRECTS, answer)
+            following = _next(self.url, answer)
+            if following is None:
+                return self._fail(Reason.MALFORMED_ANSWER, answer, detail="a redirect without a usable Location")
+            self.passed.append(f"{answer.status} {_plain(following)}")
+            if following.scheme not in ("http", "https"):
+                return self._judge(answer)  # the page hands over to an app (zoommtg:), which a browser would open
+            if not expected(following.host or "", start, self.settings.hosts):
+                return self._fail(Reason.HTTP_UNEXPECTED_REDIRECT, answer, detail=f"leads to {following.host}")
+            self.url = following
+
+    def _judge(self, answer: Answer) -> Finding:
+        wanted = self.settings.expect_status
+        if answer.status not in wanted if wanted else answer.status >= 400:
+            expectation = " or ".join(map(str, wanted)) or "below 400"
+            return self._fail(Reason.HTTP_STATUS, answer, detail=f"found {answer.status}, expected {expectation}")
+        if self.settings.expect_text.encode() not in answer.body:
+            within = f" in the first {MOST_BODY} bytes" if answer.cut else ""
+            return self._fail(Reason.MALFORMED_ANSWER, answer, detail=f"the expected text is missing{within}")
+        return ok(**self._with(answer))
+
+    def _fail(self, reason: Reason, answer: Answer, detail: str = "") -> Finding:
+        found = self._with(answer)
+        if detail:
+            found["facts"]["detail"] = detail
+        return failed(reason, **found)
+
+    def _with(self, answer: Answer) -> dict[str, Any]:
+        found = self.found()
+        found["counts"]["status"] = answer.status
+        found["durations"]["whole"] = Histogram.of([time.perf_counter_ns() - self._started])
+        if answer.cut:
+            found["facts"]["body"] = f"longer than {MOST_BODY} bytes, not read to its end"
+        return found
+
+
+def _next(url: URL, answer: Answer) -> URL | None:
+    if not answer.location:
+        return None
+    try:
+        following = url.join(URL(answer.location))
+    except ValueError:
+        return None
+    return following if following.host or following.scheme not in ("http", "https", "") else None
+
+
+def _plain(url: URL) -> str:
+    """Scheme, host and path: a query may carry a room's number or a password."""
+    return str(url.with_query(None).with_fragment(None).with_user(None))[:300]
+
+
+def _failure(problem: Exception, visit: _Visit) -> Finding:
+    found = visit.found()
+    found["facts"]["stage"] = visit.steps.stage
+    match problem:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            cause = problem.__cause__ or problem.os_error
+            if isinstance(cause, ssl.SSLError):
+                found["facts"]["detail"] = trust.detail_of(cause)[:200]
+                return failed(trust.reason_of(cause), **found)
+            return failed(Reason.TLS_HANDSHAKE, **found)
+        case aiohttp.ClientConnectorError():
+            return finding_of(problem.os_error, **found)
+        case aiohttp.ServerDisconnectedError():
+            return failed(Reason.RESET, **found)
+        case Unresolved() | OSError():
+            return finding_of(problem, **found)
+        case aiohttp.InvalidURL() if not visit.passed:
+            found["facts"]["remedy"] = "write the address as http://host/ or https://host/"
+            return error(Reason.BAD_TARGET, **found)
+        case _:
+            found["facts"]["detail"] = str(problem)[:200]
+            return failed(Reason.MALFORMED_ANSWER, **found)
