@@ -73,9 +73,10 @@ def buckets(points: Sequence[Point], start: Instant, end: Instant, number: int =
 
 
 def scale_top(highest: float) -> float:
-    """The next of 1, 2, 5 times a power of ten at or above the highest value."""
+    """The next of 1, 2, 5 times a power of ten at or above the highest value, and no less than a thousandth."""
     if highest <= 0:
         return 1.0
+    highest = max(highest, 1e-3)
     power = 10.0 ** len(str(int(highest))) if highest >= 1 else 1.0
     while power > highest:
         power /= 10
@@ -97,8 +98,8 @@ def chart(points: Sequence[Point], start: Instant, title: str, unit: str, hour_l
         return TOP + plot_height * (1 - min(value, top) / top)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>",
     ]
     parts.extend(_grid(top, unit, y))
     for run in _runs(steps):
