@@ -1,1 +1,7 @@
-"""The store: one SQL database (SQLite by default) behind a small interface; everything that speaks SQL is in here."""
+"""What the collector keeps and how: ledger, rows, packed hours, roll-ups; SQLite by default."""
+
+from collector.store.dialect import CannotWrite
+from collector.store.shapes import Landed, Limits, SeriesKey, Source, Taken
+from collector.store.store import Store
+
+__all__ = ["CannotWrite", "Landed", "Limits", "SeriesKey", "Source", "Store", "Taken"]

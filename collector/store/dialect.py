@@ -1,0 +1,89 @@
+"""Everything that is SQLite and not SQL: connecting, pragmas, transactions, upserts, what an error means.
+
+PostgreSQL comes later; it then gets the same functions here and nothing else of the store changes.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+BUSY_MILLISECONDS = 10_000
+"""How long a connection waits for another process's lock (a backup or restore by hand) before it gives up."""
+PAGE_CACHE_KIB = 65_536
+
+
+class CannotWrite(Exception):
+    """The database file takes no writes now: disk full, read-only or failing. Nothing was stored; try again later."""
+
+
+def connect(path: Path, *, read_only: bool, pool_size: int = 1) -> Engine:
+    """An engine on one file. The writer begins every transaction IMMEDIATE; readers hold a snapshot and cannot write.
+
+    Durability: WAL with ``synchronous=FULL``, so COMMIT returns after the WAL reached the disk (sqlite.org/wal.html).
+    """
+    engine = create_engine(
+        f"sqlite+pysqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={
+            "check_same_thread": False,
+            "isolation_level": None,  # the driver begins nothing by itself: the event below does
+            "timeout": BUSY_MILLISECONDS / 1000,
+            "cached_statements": 256,
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _record: Any) -> None:
+        raw.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
+        raw.execute("PRAGMA temp_store=MEMORY")
+        raw.execute("PRAGMA mmap_size=1073741824")
+        if read_only:
+            raw.execute("PRAGMA query_only=ON")
+            return
+        raw.execute("PRAGMA journal_mode=WAL")
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def insert_new(table: str, columns: tuple[str, ...]) -> str:
+    """SQL that inserts rows and leaves those alone whose key exists."""
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names are ours
+
+
+def insert_over(table: str, columns: tuple[str, ...]) -> str:
+    """SQL that inserts rows and replaces those whose key exists."""
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names are ours
+
+
+def cannot_write(problem: BaseException) -> CannotWrite | None:
+    """What a database error means: :class:`CannotWrite` if it may pass by itself, ``None`` if it is our mistake."""
+    original = problem.orig if isinstance(problem, DBAPIError) else problem
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is None:
+        return None
+    primary = code & 0xFF  # the low byte of an extended result code, sqlite.org/rescode.html
+    if primary in {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_CORRUPT,
+    }:
+        return CannotWrite(f"{original} ({getattr(original, 'sqlite_errorname', code)})")
+    return None
