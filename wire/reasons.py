@@ -68,6 +68,8 @@ class Reason(StrEnum):
     NO_SLOT = "no_slot"
     LINK_IN_USE = "link_in_use"
     STOPPING = "stopping"
+    TOO_SOON = "too_soon"
+    """Not asked again yet, out of courtesy or because the server told us to wait."""
     # undecided: measured, but the answer proves nothing either way (outcome skipped)
     CONTROLS_SILENT = "controls_silent"
     SILENCE_PROVES_NOTHING = "silence_proves_nothing"
