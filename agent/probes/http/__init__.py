@@ -15,7 +15,7 @@ from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Span, Target, error, failed, ok, probe
 from agent.probes.http.captive import CONTROLS, Control, Controls
 from agent.probes.http.exchange import MOST_BODY, Answer, Steps, get, open_session
-from agent.probes.http.sites import expected
+from agent.sites import expected
 from wire.histogram import Histogram
 from wire.meetings import Load
 from wire.reasons import Outcome, Reason
