@@ -47,9 +47,9 @@ def mistake_in(finding: Finding, measures: Mapping[str, Measure] = MEASURES) -> 
             measure = measures.get(name)
             if measure is None or measure.shape is not shape:
                 return f"{name}: found among the {shape}s, expected a {shape} of wire.measures"
-    for group in (finding.counts, finding.values, finding.durations, finding.states, finding.facts):
-        if len(group) > MOST_ENTRIES:
-            return f"found {len(group)} entries, expected at most {MOST_ENTRIES}"
+    most = max(map(len, (finding.counts, finding.values, finding.durations, finding.states, finding.facts)))
+    if most > MOST_ENTRIES:
+        return f"found {most} entries, expected at most {MOST_ENTRIES}"
     return _bad_number(finding)
 
 

@@ -51,6 +51,15 @@ class Where(NamedTuple):
     vantage: str
 
 
+class Seen(NamedTuple):
+    """A window to be recorded. ``seconds`` is how long it took, ``watches`` which facts make a change."""
+
+    window: Window
+    assignment: Assignment
+    seconds: float
+    watches: tuple[str, ...]
+
+
 class Moment(NamedTuple):
     """One reading of the clocks, microseconds; ``awake`` is CLOCK_MONOTONIC."""
 
@@ -89,8 +98,8 @@ class Measuring:
             if not name or name == assignment:
                 task.cancel()
 
-    async def measure(self, ready: Ready, seconds: float, order: str = "", since: int | None = None) -> Window | None:
-        """One window of ``seconds`` (0 = as long as it takes), recorded; ``None`` if it was cut and gave nothing.
+    async def observe(self, ready: Ready, seconds: float, order: str = "", since: int | None = None) -> Seen | None:
+        """One window of ``seconds`` (0 = as long as it takes), not recorded yet; ``None`` if cut and giving nothing.
 
         ``since`` is the boottime at which a continuous window was due: it begins there, where the one before it ended.
         """
@@ -100,7 +109,7 @@ class Measuring:
         try:
             settings = self._settings_of(ready)
         except _Unmeasurable as instead:
-            return await self.state(assignment, instead.finding, order)
+            return self.state(assignment, instead.finding, order)
         finding = await self._within_limit(ready, Target(assignment.target, assignment.platform, settings), seconds)
         if finding is None:
             return None
@@ -117,8 +126,7 @@ class Measuring:
         finish = end.boottime if finding.outcome is Outcome.ERROR or not seconds else min(end.boottime, due_end)
         walls = (begun.wall - (begun.boottime - start), end.wall - (end.boottime - finish))
         window = _window(assignment, finding, self._clock.boot, (start, finish), walls, where, order)
-        await self._record(ready, window, (end.awake - begun.awake) / SECOND)
-        return window
+        return Seen(window, assignment, (end.awake - begun.awake) / SECOND, ready.info.watches)
 
     async def _see_out(self, left: float) -> None:
         """Waits for the end of a continuous window whose probe was done a little before it, so that no record ends in
@@ -127,15 +135,14 @@ class Measuring:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._cut.wait(), left)
 
-    async def state(self, assignment: Assignment, finding: Finding, order: str = "") -> Window:
-        """Records a window in which nothing was measured, with the reason; it begins and ends now."""
+    def state(self, assignment: Assignment, finding: Finding, order: str = "") -> Seen:
+        """A window in which nothing was measured, with the reason; it begins and ends now."""
         now = self.moment()
         finding = checked(finding)
         times = (now.boottime, now.boottime)
         walls = (now.wall, now.wall)
         window = _window(assignment, finding, self._clock.boot, times, walls, self._where(), order)
-        await self._record(None, window, 0.0, assignment)
-        return window
+        return Seen(window, assignment, 0.0, ())
 
     def forget(self, assignment: Assignment) -> None:
         """Drops what was kept of an assignment that is no more."""
@@ -182,23 +189,20 @@ class Measuring:
             self._log.error("probe crashed", **keys, exception="".join(lines))
         return error(Reason.PROBE_CRASHED, facts={"detail": words})
 
-    async def _record(
-        self, ready: Ready | None, window: Window, seconds: float, assignment: Assignment | None = None
-    ) -> None:
-        assignment = ready.assignment if ready else assignment
-        assert assignment is not None  # noqa: S101 - one of the two is always given
+    async def keep(self, seen: Seen) -> Window:
+        """Records what was seen, and what changed by it; returns when it is safe."""
+        window, assignment = seen.window, seen.assignment
         records: list[Observation] = [window]
-        if ready and ready.info.watches and window.outcome is Outcome.OK:
+        if seen.watches and window.outcome is Outcome.OK:
             before = self._facts.get(assignment.name, {})
-            records += [
-                _change(window, fact, before) for fact in changed_facts(ready.info.watches, before, window.facts)
-            ]
+            records += [_change(window, fact, before) for fact in changed_facts(seen.watches, before, window.facts)]
             self._facts[assignment.name] = dict(window.facts)
         turned = self._turned(assignment, window)
         stream = StreamName.EVIDENCE if assignment.evidence else StreamName.MONITOR
         for listener in self.listeners:
-            listener(window, seconds)
+            listener(window, seen.seconds)
         await self._records.record(stream, *records, urgent=turned or len(records) > 1)
+        return window
 
     def _turned(self, assignment: Assignment, window: Window) -> bool:
         """Whether the outcome is another than the last time; said once in the log, each way."""

@@ -9,7 +9,7 @@ import structlog
 
 from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
-from agent.measuring import Measuring, Ready, Records, Where
+from agent.measuring import Measuring, Ready, Records, Seen, Where
 from agent.probe import Finding, Probe, error, load, skipped
 from agent.schedule import Due, Plan, first, following, hindrance, plan, settle
 from agent.vantage import Vantage
@@ -82,6 +82,10 @@ class Runner:
         """What is being run."""
         return self._settings
 
+    def stand(self, vantage: Vantage | None) -> None:
+        """Says where the machine stands now; ``None`` without a default route."""
+        self.vantage = vantage
+
     def apply(self, settings: AgentSettings) -> None:
         """Runs these settings from now on. Assignments that did not change are not disturbed; what is no longer
         assigned is cut short."""
@@ -151,7 +155,7 @@ class Runner:
     async def _now(self, assignment: Assignment, window: float | None, order: str) -> Window | None:
         ready = await self._ready(assignment)
         if not isinstance(ready, Ready):
-            return await self.measuring.state(assignment, ready, order)
+            return await self.measuring.keep(self.measuring.state(assignment, ready, order))
         own = assignment.window if assignment.window is not None else ready.info.window
         seconds = min(own, window or ORDERED_WINDOW)
         return await self._once(ready, seconds, order, None)
@@ -170,7 +174,12 @@ class Runner:
                 job = self._jobs[name] = _Job(assignment)
                 task = asyncio.create_task(self._repeat(job), name=name)
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._log.error("assignment given up", assignment=task.get_name(), cause=f"{type(fault).__name__}: {fault}")
 
     async def _ready(self, assignment: Assignment) -> Ready | Finding:
         """The probe of an assignment, or what to record instead."""
@@ -184,6 +193,9 @@ class Runner:
             info = await asyncio.to_thread(load, assignment.probe)
         except KeyError:
             return error(Reason.PROBE_UNKNOWN, facts={"detail": f"this release has no probe {assignment.probe!r}"})
+        except ImportError as missing:
+            detail = f"the probe {assignment.probe!r} cannot be loaded: {missing}; install phrom anew"
+            return error(Reason.NOT_SUPPORTED, facts={"detail": detail})
         if assignment.probe not in self._probes:
             self._probes[assignment.probe] = info.make()
         return Ready(assignment, info, self._probes[assignment.probe])
@@ -206,7 +218,7 @@ class Runner:
 
     async def _run_due(self, ready: Ready | Finding, job: _Job, cadence: Plan, due: Due) -> None:
         if not isinstance(ready, Ready):
-            await self.measuring.state(job.assignment, ready)
+            await self.measuring.keep(self.measuring.state(job.assignment, ready))
         elif not cadence.continuous:
             await self._once(ready, due.window / SECOND, "", None)
         elif len(job.windows) < 2:  # the one before may still be waiting for its last answers; a third one hangs
@@ -218,17 +230,19 @@ class Runner:
     async def _once(self, ready: Ready, seconds: float, order: str, since: int | None) -> Window | None:
         """One due time: measured, or recorded as skipped with the reason."""
         if seconds:
-            return await self._measured(ready, seconds, order, since)
-        async with self._few:
-            return await self._measured(ready, seconds, order, since)
+            seen = await self._observed(ready, seconds, order, since)
+        else:
+            async with self._few:
+                seen = await self._observed(ready, seconds, order, since)
+        return await self.measuring.keep(seen) if seen else None
 
-    async def _measured(self, ready: Ready, seconds: float, order: str, since: int | None) -> Window | None:
+    async def _observed(self, ready: Ready, seconds: float, order: str, since: int | None) -> Seen | None:
         if self._stopped.is_set():
             return None
         reason = self._hindrance(ready)
         if reason is not None:
-            return await self.measuring.state(ready.assignment, skipped(reason), order)
-        return await self.measuring.measure(ready, seconds, order, since)
+            return self.measuring.state(ready.assignment, skipped(reason), order)
+        return await self.measuring.observe(ready, seconds, order, since)
 
     def _hindrance(self, ready: Ready) -> Reason | None:
         now = self._times.utc()

@@ -1,6 +1,7 @@
 """The runner, with probes that do as the test wishes, in warped time."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -86,7 +87,7 @@ def test_a_probe_runs_at_its_cadence(fake: Callable[..., None]) -> None:
         await world.go(615, one())
         assert 10 <= len(world.kept.windows) <= 11
         starts = [window.start for window in world.kept.windows][1:]
-        assert {b - a for a, b in zip(starts, starts[1:], strict=False)} == {60 * SECOND}
+        assert {b - a for a, b in itertools.pairwise(starts)} == {60 * SECOND}
 
     warp(story())
 
@@ -102,7 +103,7 @@ def test_continuous_windows_follow_each_other_without_a_gap_on_the_minute(fake: 
         await world.go(610, one())
         windows = world.kept.windows
         assert len(windows) == 10
-        for before, after in zip(windows, windows[1:], strict=False):
+        for before, after in itertools.pairwise(windows):
             assert after.start == before.end
         assert {(window.wall_end % MINUTE) // SECOND for window in windows} == {0}
         assert {window.end - window.start for window in windows[1:]} == {MINUTE}
@@ -120,9 +121,7 @@ def test_a_window_whose_last_answer_came_early_is_still_whole(fake: Callable[...
         fake(early, every=60.0, window=60.0)
         await world.go(250, one())
         windows = world.kept.windows
-        assert [after.start - before.end for before, after in zip(windows, windows[1:], strict=False)] == [0] * (
-            len(windows) - 1
-        )
+        assert [after.start - before.end for before, after in itertools.pairwise(windows)] == [0] * (len(windows) - 1)
 
     warp(story())
 
@@ -432,7 +431,7 @@ def test_new_settings_do_not_disturb_what_did_not_change(fake: Callable[..., Non
         await world.runner.stop()
         await running
         kept = [window for window in world.kept.windows if window.target == "t"]
-        assert all(after.start == before.end for before, after in zip(kept, kept[1:], strict=False))
+        assert all(after.start == before.end for before, after in itertools.pairwise(kept))
         assert {window.settings for window in kept} == {"r1", "r2"}
         assert {window.settings for window in world.kept.windows if window.target == "gone"} == {"r1"}
         assert {window.settings for window in world.kept.windows if window.target == "new"} == {"r2"}

@@ -36,7 +36,7 @@ class WarpLoop(asyncio.SelectorEventLoop):
         self._warp = _Selector()
         super().__init__(self._warp)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         self._warp.at_work += 1
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._worked)

@@ -1,0 +1,206 @@
+"""The agent's own settings: one small YAML file, and none at all is fine.
+
+What to measure comes from the collector; here stands only what the machine must know by itself.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from wire.settings import AgentSettings, Assignment, revision_of
+
+DEFAULT_FILE = Path("/etc/phrom/agent.yaml")
+"""Read when neither ``--config`` nor ``PHROM_AGENT_CONFIG`` names another; it need not exist."""
+DEFAULT_STATE = Path("/var/lib/phrom-agent")
+"""State of a service; a person who is not root has ``$XDG_STATE_HOME/phrom-agent``."""
+METRICS_PORT = 9848
+
+_MB = 1024 * 1024
+_SECRET_KEYS = frozenset({"token", "code", "password", "secret", "authorization", "community", "pin"})
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much may wait on disk for a collector that does not answer."""
+
+    megabytes: Annotated[
+        int, msgspec.Meta(ge=8, le=100_000, description="Most that waiting records may take on disk", examples=[256])
+    ] = 256
+    days: Annotated[
+        float,
+        msgspec.Meta(ge=1, le=3650, description="Days after which undelivered records are dropped", examples=[30]),
+    ] = 30
+
+    @property
+    def bytes(self) -> int:
+        """``megabytes`` in bytes."""
+        return self.megabytes * _MB
+
+
+class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    collector: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(https?://.+)?$",
+            description="Address of the collector; joining sets it, so it is seldom written here",
+            examples=["https://phrom.example.go.th:8480"],
+        ),
+    ] = ""
+    state: Annotated[
+        str,
+        msgspec.Meta(
+            description="Folder for the spool, the token and what was learned", examples=["/var/lib/phrom-agent"]
+        ),
+    ] = ""
+    listen: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^((127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):\d{1,5})?$",
+            description="Loopback address and port of /metrics; empty turns it off",
+            examples=["127.0.0.1:9848"],
+        ),
+    ] = f"127.0.0.1:{METRICS_PORT}"
+    log_format: Annotated[
+        Literal["auto", "console", "json"], msgspec.Meta(description="auto: for people on a terminal, JSON elsewhere")
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], msgspec.Meta(description="The least that is logged")
+    ] = "info"
+    ntp: Annotated[
+        str,
+        msgspec.Meta(description="A time server to compare this machine's clock with", examples=["time.example.go.th"]),
+    ] = ""
+    join_files: Annotated[
+        list[str],
+        msgspec.Meta(
+            description="Where a prepared join file may be plugged in; looked for at start",
+            examples=["/boot/firmware/phrom-join.yaml"],
+        ),
+    ] = msgspec.field(default_factory=lambda: ["/boot/firmware/phrom-join.yaml", "/boot/phrom-join.yaml"])
+    spool: Annotated[SpoolSettings, msgspec.Meta(description="How much may wait on disk")] = SpoolSettings()
+    assignments: Annotated[
+        list[Assignment], msgspec.Meta(description="Probes of this machine's own, beside those fetched")
+    ] = []
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder."""
+        return Path(self.state).expanduser() if self.state else default_state()
+
+    @property
+    def listen_at(self) -> tuple[str, int] | None:
+        """Host and port of /metrics, or ``None`` when it is turned off."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def default_state() -> Path:
+    """Where state lives when no setting says so."""
+    given = os.environ.get("STATE_DIRECTORY", "")  # systemd.exec(5)
+    if given:
+        return Path(given.partition(":")[0])
+    if os.geteuid() == 0:
+        return DEFAULT_STATE
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "phrom-agent"
+
+
+def find(given: str | None) -> Path | None:
+    """The settings file to read: as given, else the default if it exists, else none."""
+    if given:
+        return Path(given)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def read_own(path: Path | None) -> OwnSettings:
+    """Reads the file; no file gives the defaults. Raises :class:`wire.yaml_settings.SettingsError`."""
+    if path is None:
+        return OwnSettings()
+    from wire import yaml_settings  # YAML costs memory that an agent without a file need not pay
+
+    return yaml_settings.read(path, OwnSettings)
+
+
+def starting_assignments(own: OwnSettings) -> list[Assignment]:
+    """What an agent measures that has fetched nothing yet: what is near it, and itself."""
+    found = [
+        Assignment(probe="gateway", target="gateway", evidence=True),
+        Assignment(probe="icmp", target="gateway", evidence=True, settings={"host": "@gateway"}),
+        Assignment(probe="dns", target="resolver", settings={"name": _name_to_resolve(own)}),
+        Assignment(probe="host", target="machine"),
+    ]
+    if own.ntp:
+        found.append(Assignment(probe="ntp", target="clock", settings={"host": own.ntp}))
+    return found
+
+
+def effective(own: OwnSettings, fetched: AgentSettings | None) -> AgentSettings:
+    """What is run: what was fetched, or the starting assignments, and this machine's own beside them.
+
+    An own assignment replaces the fetched one of the same name. The revision stays that of what was fetched, so that
+    the collector sees that it is followed; without any it is that of what is run.
+    """
+    base = fetched or AgentSettings(assignments=starting_assignments(own))
+    if own.assignments:
+        names = {one.name for one in own.assignments}
+        kept = [one for one in base.assignments if one.name not in names]
+        base = msgspec.structs.replace(base, assignments=kept + list(own.assignments))
+    return base if base.revision else msgspec.structs.replace(base, revision=revision_of(base))
+
+
+def _name_to_resolve(own: OwnSettings) -> str:
+    """The collector's own name: the one name that this machine surely needs. Without one, the root's name servers."""
+    from urllib.parse import urlsplit
+
+    host = urlsplit(own.collector).hostname or ""
+    is_name = any(letter.isalpha() for letter in host) and ":" not in host
+    return host if is_name and host != "localhost" else "a.root-servers.net"
+
+
+def mistakes_in(own: OwnSettings) -> list[str]:
+    """What is wrong with the assignments, which only the probes themselves can tell."""
+    from agent.directory import references
+    from agent.findings import decoded
+    from agent.probe import known, load
+
+    found = []
+    for number, one in enumerate(own.assignments):
+        where = f"assignments[{number}]"
+        if one.probe not in known():
+            found.append(f"{where}.probe: found {one.probe!r}, expected one of {', '.join(known())}")
+            continue
+        try:
+            decoded(_without_references(one.settings, references(one.settings)), load(one.probe).settings)
+        except msgspec.ValidationError as wrong:
+            found.append(f"{where}.settings: {wrong}")
+    return found
+
+
+def _without_references(settings: dict[str, Any], names: set[str]) -> Any:
+    """The settings with an address in the place of each ``@name``, to see whether the rest is right."""
+    from agent.directory import Directory
+
+    return Directory(dict.fromkeys(names, "192.0.2.1")).resolve(settings)
+
+
+def shown(own: OwnSettings, running: AgentSettings) -> dict[str, Any]:
+    """Both settings as plain values for people, secrets masked."""
+    plain = {"own": msgspec.to_builtins(own), "running": msgspec.to_builtins(running)}
+    plain["own"]["state"] = str(own.state_dir)
+    return {key: _masked(value) for key, value in plain.items()}
+
+
+def _masked(value: Any, key: str = "") -> Any:
+    from wire.logs import MASK, masked
+
+    if isinstance(value, dict):
+        return {name: _masked(one, str(name)) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    return MASK if value and key.lower() in _SECRET_KEYS else masked(value)
