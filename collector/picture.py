@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from collector.store.query import SeriesKey
-from collector.store.writer import Landed, Source
+from collector.store.shapes import Landed, SeriesKey, Source
 from wire.clock import MINUTE, SECOND, Instant
 from wire.observation import Window
 from wire.reasons import Outcome, Reason

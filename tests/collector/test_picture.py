@@ -1,0 +1,166 @@
+"""The picture: green only on fresh evidence, silence neither up nor down, late data never now."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.picture import FIRST_GAP, GRACE, SILENT_AFTER, Doubt, Expected, Picture, State
+from collector.store.shapes import Landed, Source
+from wire.clock import MINUTE, SECOND, Corrected
+from wire.observation import Window
+from wire.reasons import Outcome, Reason
+
+NOW = 1_763_690_000 * SECOND
+BOX = Source("a-1", "na-yung", "na-yung-1", "link")
+GATEWAY = Expected("icmp", "gateway", "")
+ZOOM = Expected("http", "zoom.web", "zoom")
+
+
+def window(about: Expected = GATEWAY, outcome: Outcome = Outcome.OK, reason: Reason | None = None) -> Window:
+    return Window(
+        boot="b", start=0, end=MINUTE, wall_start=0, wall_end=MINUTE, probe=about.probe, target=about.target,
+        platform=about.platform, outcome=outcome, reason=reason,
+    )  # fmt: skip
+
+
+def landed(end: int, one: Window, *, timed: bool = True) -> Landed:
+    return Landed(BOX, one, Corrected(end, 1000) if timed else None, end, False)
+
+
+def seen(*ones: Landed, heard: int | None = NOW, **told: object) -> Picture:
+    picture = Picture()
+    if heard is not None:
+        picture.heard(BOX, heard, **told)
+    picture.landed(ones)
+    return picture
+
+
+def test_a_site_without_an_agent_is_said_to_have_none():
+    assert Picture().site("na-yung", NOW).state is State.NO_AGENT
+
+
+def test_fresh_answers_of_everything_expected_are_normal():
+    picture = seen(landed(NOW, window()), landed(NOW, window(ZOOM)))
+    assert picture.site("na-yung", NOW, [GATEWAY, ZOOM]).state is State.OK
+
+
+def test_an_agent_that_measured_nothing_yet_is_unknown():
+    assert seen().site("na-yung", NOW).state is State.UNKNOWN
+
+
+def test_what_is_expected_and_was_never_seen_keeps_it_from_green():
+    found = seen(landed(NOW, window())).site("na-yung", NOW, [GATEWAY, ZOOM])
+    assert found.state is State.UNKNOWN
+    assert found.doubts == ((Doubt.NOT_MEASURED_YET, ZOOM),)
+
+
+def test_a_fault_is_shown_with_its_beginning():
+    picture = seen(
+        landed(NOW - 3 * MINUTE, window()),
+        landed(NOW - 2 * MINUTE, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY)),
+        landed(NOW - MINUTE, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY)),
+    )
+    found = picture.site("na-yung", NOW)
+    assert found.state is State.FAILING
+    assert found.failing[0].since == NOW - 3 * MINUTE, "the first failed window began when the last good one ended"
+
+
+def test_a_fault_that_nobody_confirms_any_more_is_not_shown_as_one():
+    picture = seen(landed(NOW - 20 * MINUTE, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY)))
+    assert picture.site("na-yung", NOW).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize(("quiet", "state"), [(SILENT_AFTER, State.OK), (SILENT_AFTER + 1, State.SILENT)])
+def test_silence_begins_after_two_missed_posts(quiet, state):
+    picture = seen(landed(NOW, window()), heard=NOW - quiet)
+    assert picture.site("na-yung", NOW).state is state
+
+
+def test_a_silent_site_with_a_known_fault_is_silent_and_not_failing():
+    picture = seen(landed(NOW, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY)), heard=NOW - 2 * SILENT_AFTER)
+    assert picture.site("na-yung", NOW).state is State.SILENT
+
+
+def test_late_data_never_replaces_what_is_newer():
+    picture = seen(
+        landed(NOW, window()),
+        landed(NOW - 60 * MINUTE, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY)),
+    )
+    found = picture.site("na-yung", NOW)
+    assert found.state is State.OK
+    assert found.series[0].end == NOW
+
+
+def test_data_without_a_time_are_neither_fresh_nor_shown():
+    picture = seen(landed(NOW, window(), timed=False))
+    assert picture.site("na-yung", NOW).state is State.UNKNOWN
+
+
+def test_an_agent_without_a_known_time_cannot_be_green():
+    picture = seen(landed(NOW, window()), time_known=False)
+    found = picture.site("na-yung", NOW)
+    assert (found.state, found.doubts[0][0]) == (State.UNKNOWN, Doubt.TIME_UNKNOWN)
+
+
+def test_the_agents_own_trouble_is_unknown_and_never_a_fault():
+    picture = seen(landed(NOW, window(GATEWAY, Outcome.ERROR, Reason.NO_PERMISSION)), landed(NOW, window(ZOOM)))
+    found = picture.site("na-yung", NOW)
+    assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.AGENT_CANNOT_MEASURE, GATEWAY),))
+
+
+def test_another_network_than_the_link_is_unknown():
+    picture = seen(landed(NOW, window(GATEWAY, Outcome.SKIPPED, Reason.NOT_ON_THIS_LINK)), landed(NOW, window(ZOOM)))
+    assert picture.site("na-yung", NOW).doubts == ((Doubt.WRONG_VANTAGE, GATEWAY),)
+
+
+def test_what_was_skipped_on_purpose_is_told_and_does_not_hide_that_the_rest_answers():
+    tot = Expected("tcp", "tot.web", "tot")
+    picture = seen(landed(NOW, window()), landed(NOW, window(tot, Outcome.SKIPPED, Reason.ASK_THE_PROVIDER)))
+    found = picture.site("na-yung", NOW)
+    assert found.state is State.OK
+    assert [one.key.target for one in found.partial] == ["tot.web"]
+
+
+def test_nothing_but_skipped_series_is_no_reason_for_green():
+    picture = seen(landed(NOW, window(ZOOM, Outcome.SKIPPED, Reason.ASK_THE_PROVIDER)))
+    assert picture.site("na-yung", NOW).state is State.UNKNOWN
+
+
+def test_series_that_the_settings_no_longer_assign_are_not_shown():
+    picture = seen(landed(NOW, window()), landed(NOW - 60 * MINUTE, window(ZOOM)))
+    found = picture.site("na-yung", NOW, [GATEWAY])
+    assert found.state is State.OK
+    assert len(found.series) == 1
+
+
+def test_a_slow_cadence_is_learned_before_a_series_is_called_stale():
+    picture = seen(landed(NOW - 10 * MINUTE, window()), landed(NOW, window()))
+    series = picture.site("na-yung", NOW).series[0]
+    assert series.gap == 10 * MINUTE
+    assert not series.stale(NOW + 20 * MINUTE)
+    assert series.stale(NOW + 20 * MINUTE + GRACE + 1)
+
+
+def test_a_retired_agent_is_forgotten():
+    picture = seen(landed(NOW, window()))
+    picture.forget("na-yung", "a-1")
+    assert picture.site("na-yung", NOW).state is State.NO_AGENT
+
+
+@given(
+    st.permutations(range(6)),
+    st.lists(st.sampled_from([Outcome.OK, Outcome.FAILED, Outcome.ERROR]), min_size=6, max_size=6),
+)
+def test_whatever_the_order_of_arrival_the_newest_window_is_what_is_shown(order, outcomes):
+    ones = [landed(NOW - (5 - place) * MINUTE, window(GATEWAY, outcome)) for place, outcome in enumerate(outcomes)]
+    found = seen(*(ones[place] for place in order)).site("na-yung", NOW)
+    assert found.series[0].end == NOW
+    assert found.series[0].window.outcome is outcomes[-1]
+
+
+@given(st.integers(min_value=0, max_value=60), st.integers(min_value=0, max_value=60))
+def test_green_always_has_an_agent_heard_and_a_fresh_answer(heard_ago, measured_ago):
+    picture = seen(landed(NOW - measured_ago * 10 * SECOND, window()), heard=NOW - heard_ago * SECOND)
+    if picture.site("na-yung", NOW).state is State.OK:
+        assert heard_ago * SECOND <= SILENT_AFTER
+        assert measured_ago * 10 * SECOND <= 2 * FIRST_GAP + GRACE
