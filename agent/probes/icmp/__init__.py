@@ -4,12 +4,14 @@
 """
 
 import asyncio
-import ipaddress
+import errno
 import socket
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from agent.addresses import Host, is_public, resolve
+from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Right, Span, Target, error, failed, ok, probe, skipped
 from agent.probes.icmp.codec import LARGEST_PAYLOAD, SMALLEST_PAYLOAD, Family
 from agent.probes.icmp.pinger import Flow, Pinger
@@ -21,7 +23,8 @@ from wire.reasons import Reason
 RESOLVE_EVERY = 300.0
 """Seconds for which the address of a host name is used before it is asked for again."""
 
-_AF = {"any": socket.AF_UNSPEC, "4": socket.AF_INET, "6": socket.AF_INET6}
+_AF = {"any": (socket.AF_INET, socket.AF_INET6), "4": (socket.AF_INET,), "6": (socket.AF_INET6,)}
+_FAMILY = {socket.AF_INET: Family.V4, socket.AF_INET6: Family.V6}
 _LOCAL_REMEDY = {
     Reason.NO_PERMISSION: "this machine's own firewall drops outgoing echo requests: allow them (nft list ruleset)",
     Reason.NO_RESOURCES: "this machine's network queue or memory is full: look at its load and its interface",
@@ -33,7 +36,7 @@ _LOCAL_REMEDY = {
 class IcmpSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """What is pinged, and how."""
 
-    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253, description="a host name or an IP address")]
+    host: Host
     family: Annotated[
         Literal["any", "4", "6"],
         msgspec.Meta(description="4 or 6 for IPv4 or IPv6 alone; any takes what the name resolves to first"),
@@ -47,13 +50,15 @@ class IcmpSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     ] = 56
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """An address of one family."""
+
     family: Family
     address: Address
 
 
 class _Kept(NamedTuple):
-    place: _Place
+    place: Place
     until: float
 
 
@@ -80,60 +85,67 @@ class Icmp:
         the next window of the same target loses nothing by that (:class:`~agent.probes.icmp.pinger.Flow`)."""
         settings: IcmpSettings = target.settings
         begun = asyncio.get_running_loop().time()
-        place = await self._resolve(settings)
-        if isinstance(place, Finding):
-            return place
         try:
+            place = await self._resolve(settings, span)
             self._pinger.open(place.family)
-        except NoPermission as refusal:
-            return error(Reason.NO_PERMISSION, facts={"remedy": REMEDY, "detail": str(refusal)})
+        except Unresolved as problem:
+            return finding_of(problem)
         except OSError as problem:
-            if place.family is Family.V6:
-                return skipped(Reason.NO_IPV6, facts={"detail": str(problem)})
-            return error(Reason.NOT_SUPPORTED, facts={"detail": str(problem)})
-        key = (target.name, settings, place.address)
-        flow = self._flows.get(key)
-        if flow is None:
-            self._flows = {held: one for held, one in self._flows.items() if held[:2] != key[:2]}
-            flow = Flow(self._pinger, *place, settings.interval, settings.timeout, settings.size)
-            self._flows[key] = flow
+            return unopened(problem, settings.family)
+        flow = self._flow(target.name, settings, place)
         late = asyncio.get_running_loop().time() - begun
-        window = await flow.window(max(span.seconds - late, 0.002))
+        window = flow.begin(max(span.seconds - late, 0.002))
+        try:
+            await flow.ended(window)
+        except asyncio.CancelledError:
+            if not window.sent:
+                raise
+            # The runner records what a measurement that was cut gives: half a minute's echoes are evidence too.
         return finding(window, settings, flow.source)
 
     def close(self) -> None:
         """Closes the sockets."""
         self._pinger.close()
 
-    async def _resolve(self, settings: IcmpSettings) -> _Place | Finding:
+    def _flow(self, name: str, settings: IcmpSettings, place: Place) -> Flow:
+        """The target's flow; one of its own for a measurement beside the continuous one (an order, say)."""
+        key = (name, settings, place.address)
+        flow = self._flows.get(key)
+        if flow is not None and flow.free:
+            return flow
+        made = Flow(self._pinger, *place, settings.interval, settings.timeout, settings.size)
+        if flow is None:
+            self._flows = {held: one for held, one in self._flows.items() if one.sending}
+            self._flows[key] = made
+        return made
+
+    async def _resolve(self, settings: IcmpSettings, span: Span) -> Place:
         now = asyncio.get_running_loop().time()
         kept = self._places.get(settings)
         if kept and now < kept.until:
             return kept.place
-        place = await resolve(settings.host, settings.family)
-        if isinstance(place, _Place):
-            self._places[settings] = _Kept(place, now + RESOLVE_EVERY)
+        place = await place_of(settings.host, settings.family, span.limit)
+        self._places = {held: one for held, one in self._places.items() if now < one.until}
+        self._places[settings] = _Kept(place, now + RESOLVE_EVERY)
         return place
 
 
-async def resolve(host: str, family: str) -> _Place | Finding:
-    """The address to ping, or the finding that there is none."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, family=_AF[family], type=socket.SOCK_DGRAM)
-    except socket.gaierror as problem:
-        if problem.errno in (socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY):
-            return failed(Reason.NAME_NOT_FOUND, facts={"name": host})
-        if problem.errno == socket.EAI_AGAIN:
-            return failed(Reason.NAME_SERVER_SILENT, facts={"name": host})
-        return failed(Reason.NAME_SERVER_FAILED, facts={"name": host, "detail": str(problem.strerror)})
-    except (UnicodeError, ValueError):
-        return error(Reason.BAD_TARGET, facts={"detail": f"host: found {host!r}, expected a host name or an address"})
-    for kind, _, _, _, address in found:
-        if kind == socket.AF_INET:
-            return _Place(Family.V4, (address[0], 0))
-        if kind == socket.AF_INET6:
-            return _Place(Family.V6, (address[0], 0, *address[2:]))
-    return failed(Reason.NAME_NOT_FOUND, facts={"name": host})
+def unopened(problem: OSError, family: str) -> Finding:
+    """The finding when the kernel would not open an ICMP socket."""
+    if isinstance(problem, NoPermission):
+        return error(Reason.NO_PERMISSION, facts={"remedy": REMEDY, "detail": str(problem)})
+    if problem.errno == errno.EAFNOSUPPORT and family == "6":
+        return skipped(Reason.NO_IPV6)
+    return finding_of(problem)
+
+
+async def place_of(host: str, family: str, within: float) -> Place:
+    """The address to ping: the first of the wanted family. Raises :class:`~agent.neterrors.Unresolved`."""
+    found = await resolve(host, 0, within, socket.SOCK_DGRAM)
+    for address in found.addresses:
+        if address.family in _AF[family]:
+            return Place(_FAMILY[address.family], address.place)
+    raise Unresolved(host, Reason.NAME_NOT_FOUND, f"no IPv{family} address")
 
 
 def finding(window: EchoWindow, settings: IcmpSettings, source: str) -> Finding:
@@ -156,11 +168,3 @@ def finding(window: EchoWindow, settings: IcmpSettings, source: str) -> Finding:
     if not window.sent:
         return error(Reason.SUSPENDED, facts={"detail": "the machine slept through the window"})
     return failed(Reason.NO_REPLY, **found)
-
-
-def is_public(address: str) -> bool:
-    """Whether an address may stand in a fact: private ones never leave the machine."""
-    try:
-        return ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False

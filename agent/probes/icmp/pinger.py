@@ -9,6 +9,7 @@ import errno
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from agent.probes.icmp.codec import ExtendedError, Family, number_near, reason_of
@@ -22,8 +23,11 @@ MOST_REMEMBERED = 20_000
 RESUME = 1.5
 """Seconds for which a flow keeps sending after its window, when it waits for the last replies anyway: the next window
 takes these echoes over, so that none is missing between two windows that follow each other."""
-_STEP = 1_000_000
-"""Nanoseconds by which the two clocks may drift apart while an echo is under way without it being a step."""
+ALMOST = 0.5
+"""Seconds before its end at which a window gives way to the next, whose caller came a little early."""
+STEP = 200_000
+"""Nanoseconds by which the two clocks may seem to part while an echo is under way without it being a step: slewing
+moves both alike, so this is the noise of reading them."""
 
 # Errors of sending that are the path's fault, and those that are ours.
 _NO_WAY_OUT = {
@@ -107,8 +111,8 @@ class Pinger:
         self._echoes[number] = echo
         self._order.append(echo)
         self._forget(sent.steady)
-        if sock.pending:
-            self._readable(sock)
+        if sock.pending and self._loop is not None:
+            self._loop.call_soon(self._readable, sock)
         return number
 
     def _forget(self, now: int) -> None:
@@ -142,7 +146,7 @@ def round_trip(sent: Moment, stamp: int | None, now: Moment) -> int:
     CLOCK_MONOTONIC up to ``now`` counts, which is never too short.
     """
     steady = now.steady - sent.steady
-    if stamp is None or abs(now.offset - sent.offset) > _STEP + steady // 500:
+    if stamp is None or abs(now.offset - sent.offset) > STEP:
         return max(0, steady)
     return max(0, min(stamp - sent.real, steady))
 
@@ -168,38 +172,58 @@ class Flow:
         self._start = self._end = 0.0
         self._sendings = 0
         self._in_advance = False
-        self._owners: dict[int, EchoWindow] = {}
-        self._closing: dict[EchoWindow, asyncio.Future[None]] = {}
-        self._done: asyncio.Future[None] | None = None
+        self._listener: Callable[[Received], None] = _deaf
+        self._ends: dict[EchoWindow, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._asleep = _asleep()
         self.source = ""
         """Who sent the last error."""
 
-    async def window(self, seconds: float) -> EchoWindow:
-        """Sends for ``seconds`` and returns the window once each of its echoes is answered or lost."""
+    @property
+    def sending(self) -> bool:
+        """Whether echoes are being sent."""
+        return self._tally is not None
+
+    @property
+    def free(self) -> bool:
+        """Whether :meth:`window` may be called: none is open, or the one open is all but over."""
+        return self._tally is None or self._in_advance or self._end - self._loop.time() < ALMOST
+
+    def begin(self, seconds: float) -> EchoWindow:
+        """Opens a window of ``seconds``. Needs :attr:`free`."""
         now = self._loop.time()
+        if self._tally is not None and not self._in_advance:
+            self._end = now
+            self._finish(self._tally)
         tally = self._tally
-        if tally is None or not self._in_advance:
-            if tally is not None:
-                raise RuntimeError("a window of this target is already open")
+        if tally is None:
             tally = self._open(now)
-            self._timer = self._loop.call_soon(self._tick)  # type: ignore[assignment]
         self._in_advance = False
         self._end = now + seconds
-        done = self._done = self._loop.create_future()
-        try:
-            await done
-        finally:
-            if self._tally is tally:
-                self._stop()
-            self._closing.pop(tally, None)
+        self._ends[tally] = self._loop.create_future()
         return tally
 
+    async def ended(self, tally: EchoWindow) -> None:
+        """Returns once the window's span is over and each of its echoes is answered or lost.
+
+        Cancelled, it stops sending, and the echoes still waited for count no more.
+        """
+        try:
+            await self._ends[tally]
+        except asyncio.CancelledError:
+            tally.forget_waiting(time.monotonic_ns())
+            if self._tally is tally:
+                self._stop()
+            raise
+        finally:
+            tally.closed = True
+            del self._ends[tally]
+
     def _open(self, start: float) -> EchoWindow:
-        self._tally = EchoWindow(round(self._timeout * 1e9))
+        tally = self._tally = EchoWindow(round(self._timeout * 1e9))
+        self._listener = partial(self._heard, tally)
         self._start, self._sendings = start, 0
-        return self._tally
+        self._timer = self._loop.call_at(start, self._tick)
+        return tally
 
     def _stop(self) -> None:
         self._tally = None
@@ -213,15 +237,12 @@ class Flow:
         if tally is None:
             return
         now = self._loop.time()
-        self._notice_sleep(tally)
         if now >= self._end - 1e-3:
             if self._in_advance:
                 self._stop()
                 return
             self._finish(tally)
-            tally = self._tally
-            if tally is None:
-                return
+            return
         if now >= self._start + self._sendings * self._interval - 1e-3:
             self._send(tally)
             missed = int((now - self._start) / self._interval)
@@ -231,25 +252,21 @@ class Flow:
 
     def _finish(self, tally: EchoWindow) -> None:
         """The window's span is over: it ends now, or when its last echo is answered or lost."""
-        done = self._done
-        if done is None:
-            return
         end = self._end
         tally.expire(time.monotonic_ns())
         self._stop()
         if not tally.waiting:
-            _resolve(done)
+            _resolve(self._ends[tally])
             return
-        self._closing[tally] = done
         rest = max(0.0, (tally.deadline - time.monotonic_ns()) / 1e9)
-        self._loop.call_later(rest, _resolve, done)
+        self._loop.call_later(rest, _resolve, self._ends[tally])
         self._open(end)
         self._in_advance = True
         self._end = end + rest + RESUME
 
     def _send(self, tally: EchoWindow) -> None:
         try:
-            number = self._pinger.send(self._family, self._address, self._size, self._heard)
+            number = self._pinger.send(self._family, self._address, self._size, self._listener)
         except OSError as problem:
             cause = problem.errno or 0
             if cause in _NO_WAY_OUT:
@@ -257,29 +274,18 @@ class Flow:
             else:
                 tally.refused(_OURS.get(cause, Reason.NO_RESOURCES))
             return
-        self._owners[number] = tally
         tally.send(number, time.monotonic_ns())
-        while len(self._owners) > 256 and number - next(iter(self._owners)) > 0:
-            del self._owners[next(iter(self._owners))]
 
-    def _heard(self, received: Received) -> None:
-        tally = self._owners.get(received.number)
-        if tally is None:
-            return
-        if received.error is None:
-            tally.receive(received.number, received.rtt)
-        else:
+    def _heard(self, tally: EchoWindow, received: Received) -> None:
+        if received.error is not None:
             self.source = received.source
             tally.fail(received.number, reason_of(received.error))
-        closing = self._closing.get(tally)
-        if closing is not None and not tally.waiting:
-            _resolve(closing)
-
-    def _notice_sleep(self, tally: EchoWindow) -> None:
-        asleep = _asleep()
-        if asleep - self._asleep > 100_000_000:
-            tally.forget_waiting()
-        self._asleep = asleep
+        elif not tally.closed:
+            tally.receive(received.number, received.rtt)
+        elif self._tally is not None:
+            self._tally.receive_for(tally, received.number)
+        if not tally.waiting and tally is not self._tally and tally in self._ends:
+            _resolve(self._ends[tally])
 
 
 def _resolve(done: asyncio.Future[None]) -> None:
@@ -287,6 +293,5 @@ def _resolve(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-def _asleep() -> int:
-    """Nanoseconds this machine has been suspended since it started."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+def _deaf(_: Received) -> None:
+    """Hears nothing: no window is open yet."""

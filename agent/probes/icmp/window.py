@@ -21,12 +21,14 @@ class EchoWindow:
         self.duplicates = 0
         self.reordered = 0
         self.late = 0
+        self.closed = False
+        """Set when the window has been reported; nothing in it changes afterwards."""
         self.reasons: dict[Reason, int] = {}
         """What errors said of echoes of this window."""
         self.local: dict[Reason, int] = {}
         """Echoes that could not be sent for this machine's own reasons; they are not among ``sent``."""
         self._waiting: dict[int, int] = {}
-        self._answered: set[int] = set()
+        self.answered: set[int] = set()
         self._rtts: list[int] = []
         self._highest = -1
         self._jitter: float | None = None
@@ -69,10 +71,10 @@ class EchoWindow:
 
     def receive(self, number: int, rtt: int) -> None:
         """A reply to an echo of this window came ``rtt`` nanoseconds after the echo was sent."""
-        if number in self._answered:
+        if number in self.answered:
             self.duplicates += 1
             return
-        self._answered.add(number)
+        self.answered.add(number)
         self._waiting.pop(number, None)
         if rtt > self.timeout:
             self.late += 1
@@ -88,6 +90,21 @@ class EchoWindow:
         if self._waiting.pop(number, None) is not None:
             self._count_reason(reason)
 
+    def receive_for(self, older: "EchoWindow", number: int) -> None:
+        """A reply to an echo of a window before this one, which is closed: it is late or a duplicate, and it is counted
+        here, where it arrived."""
+        if number in older.answered:
+            self.duplicates += 1
+        else:
+            older.answered.add(number)
+            self.late += 1
+
+    def forget_waiting(self, now: int) -> None:
+        """Takes back the echoes whose time is not up: the measurement was cut short, and nobody will know."""
+        self.expire(now)
+        self.sent -= len(self._waiting)
+        self._waiting.clear()
+
     def expire(self, now: int) -> None:
         """Stops waiting for echoes whose time is up."""
         while self._waiting:
@@ -95,11 +112,6 @@ class EchoWindow:
             if now - at < self.timeout:
                 return
             del self._waiting[number]
-
-    def forget_waiting(self) -> None:
-        """Takes back the echoes under way: the machine slept, so their fate is nobody's fault and not known."""
-        self.sent -= len(self._waiting)
-        self._waiting.clear()
 
     @property
     def jitter(self) -> float | None:

@@ -1,0 +1,173 @@
+"""The ``edge`` probe: finds the provider's first hop beyond the gateway by echoes whose hop limit runs out there.
+
+Routers answer such echoes with *time exceeded* (RFC 792, RFC 4443 §3.3). The hop that is found is then sent echoes of its
+own: only one that answers them is learned as ``@edge``, because a router that never answers would look like a dead line
+for ever. Its address stays on this machine.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from agent.addresses import Host, is_public
+from agent.neterrors import Unresolved, finding_of
+from agent.probe import Finding, Right, Span, Target, ok, probe, skipped
+from agent.probes.gateway import look, version_of
+from agent.probes.icmp import Place, place_of, unopened
+from agent.probes.icmp.codec import TIME_EXCEEDED, Family, Origin
+from agent.probes.icmp.pinger import Pinger, Received
+from agent.probes.icmp.sockets import Address
+from wire.histogram import Histogram
+from wire.meetings import Load
+from wire.reasons import Reason
+
+ROUNDS = 3
+"""Echoes for each hop: routers answer few of them and late when they are busy (RFC 4443 §2.4 f)."""
+SPACING = 0.25
+"""Seconds between rounds; many routers allow themselves few errors a second."""
+PATIENCE = 1.5
+"""Seconds to wait for the last answers."""
+_SIZE = 56
+
+
+class EdgeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Towards where the path is followed, and how far."""
+
+    destination: Host
+    ttl_max: Annotated[int, msgspec.Meta(ge=1, le=30, description="how many routers away the edge may be")] = 4
+
+
+class Hop(NamedTuple):
+    """What answered at one distance: an address, or empty for silence; ``end`` when it was the destination itself."""
+
+    ttl: int
+    address: str
+    end: bool = False
+
+
+@probe(
+    "edge",
+    every=300.0,
+    limit=15.0,
+    load=Load.TRICKLE,
+    costs="up to 15 echoes of 84 B every 5 minutes",
+    needs=Right.ICMP_SOCKET,
+)
+class Edge:
+    """Traces the provider's first hop beyond the gateway, and learns its address for echoes."""
+
+    Settings = EdgeSettings
+
+    def __init__(self) -> None:
+        self._pinger = Pinger()
+
+    async def measure(self, target: Target, span: Span) -> Finding:
+        """Two short rounds of echoes: along the path, then to the hop that was found."""
+        settings: EdgeSettings = target.settings
+        try:
+            place = await place_of(settings.destination, "any", span.limit)
+            self._pinger.open(place.family)
+            hops = await self._trace(place, settings.ttl_max)
+            near = await asyncio.to_thread(first_beyond, place.family)
+            edge = edge_of(hops, near)
+            facts = {"path": path_of(hops)}
+            if edge is None:
+                return skipped(Reason.NOT_LEARNED_YET, facts={**facts, "detail": _why_not(hops)}, learned={"edge": ""})
+            rtts = await self._echo(Place(place.family, (edge.address, 0, *place.address[2:])))
+        except Unresolved as problem:
+            return finding_of(problem)
+        except OSError as problem:
+            return unopened(problem, "any")
+        if is_public(edge.address):
+            facts["address"] = edge.address
+        counts = {"hops": edge.ttl, "sent": ROUNDS, "lost": ROUNDS - len(rtts)}
+        if not rtts:
+            facts["detail"] = "the hop lets echoes through and reports expired ones, but answers none of its own"
+            return skipped(Reason.NOT_LEARNED_YET, counts=counts, facts=facts, learned={"edge": ""})
+        durations = {"rtt": Histogram.of(rtts, lost=counts["lost"])}
+        return ok(counts=counts, durations=durations, facts=facts, learned={"edge": edge.address})
+
+    def close(self) -> None:
+        """Closes the sockets."""
+        self._pinger.close()
+
+    async def _trace(self, place: Place, ttl_max: int) -> list[Hop]:
+        found: dict[int, Hop] = {}
+        for _ in range(ROUNDS):
+            for ttl in range(1, ttl_max + 1):
+                if ttl not in found:
+                    self._send(place.family, place.address, partial(_note_hop, found, place.family, ttl), ttl)
+            await asyncio.sleep(SPACING)
+        await _until(lambda: len(found) == ttl_max)
+        return [found.get(ttl, Hop(ttl, "")) for ttl in range(1, ttl_max + 1)]
+
+    async def _echo(self, place: Place) -> list[int]:
+        found: dict[int, int] = {}
+        for _ in range(ROUNDS):
+            self._send(place.family, place.address, partial(_note_reply, found))
+            await asyncio.sleep(SPACING)
+        await _until(lambda: len(found) == ROUNDS)
+        return list(found.values())
+
+    def _send(
+        self, family: Family, address: Address, listener: Callable[[Received], None], ttl: int | None = None
+    ) -> None:
+        self._pinger.send(family, address, _SIZE, listener, ttl)
+
+
+def _note_hop(found: dict[int, Hop], family: Family, ttl: int, received: Received) -> None:
+    if received.error is None:
+        found.setdefault(ttl, Hop(ttl, received.source, end=True))
+    elif received.error.origin in (Origin.ICMP, Origin.ICMP6) and received.error.type == TIME_EXCEEDED[family]:
+        found.setdefault(ttl, Hop(ttl, received.source))
+
+
+def _note_reply(found: dict[int, int], received: Received) -> None:
+    if received.error is None:
+        found.setdefault(received.number, received.rtt)
+
+
+async def _until(complete: Callable[[], bool]) -> None:
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + PATIENCE
+    while not complete() and loop.time() < ends:
+        await asyncio.sleep(0.05)
+
+
+def edge_of(hops: Iterable[Hop], nearest: int) -> Hop | None:
+    """The first hop that answered at a distance of ``nearest`` or more and is not the destination."""
+    for hop in hops:
+        if hop.end:
+            return None
+        if hop.ttl >= nearest and hop.address:
+            return hop
+    return None
+
+
+def first_beyond(family: Family) -> int:
+    """The distance at which the provider's network begins: 2 behind a gateway of the office; 1 where this machine is
+    the router itself (point-to-point, or a gateway with a public address). Blocking: reads the routing table."""
+    for way in look():
+        if version_of(way) == family:
+            own = not way.route.gateway or is_public(way.route.gateway)
+            return 1 if own and family is Family.V4 else 2
+    return 2
+
+
+def path_of(hops: Iterable[Hop]) -> str:
+    """The path in words, without addresses: ``1 router, 2 silent, 3 destination``."""
+    words = []
+    for hop in hops:
+        words.append(f"{hop.ttl} {'destination' if hop.end else 'router' if hop.address else 'silent'}")
+        if hop.end:
+            break
+    return ", ".join(words)
+
+
+def _why_not(hops: list[Hop]) -> str:
+    if any(hop.end for hop in hops):
+        return "the destination lies right behind the gateway: nothing between them answers"
+    return f"no router beyond the gateway answered within {len(hops)} hops"
