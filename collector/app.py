@@ -1,6 +1,5 @@
 """The collector's aiohttp application: routes, the gate, and refusals as problem documents."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -9,6 +8,7 @@ from aiohttp import web
 from collector.gate import PRINCIPAL, Route, admit
 from collector.problems import Refused, problem_response
 from collector.services import Services
+from collector.store import CannotWrite
 from wire.settings import Problem
 
 log = structlog.get_logger()
@@ -80,8 +80,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem_response(
             Problem(title=answer.reason, status=answer.status, detail=f"{request.method} {request.path[:200]}"), allow
         )
-    except asyncio.CancelledError:
-        raise
+    except CannotWrite as error:
+        return problem_response(
+            Problem(title="Store takes nothing now", status=503, detail=f"{error}; try again later"),
+            {"Retry-After": "10"},
+        )
     except ConnectionResetError:
         raise  # the client went away in the middle; aiohttp ends the connection
     except Exception:  # the last resort of every request: logged here once, told to no stranger

@@ -65,7 +65,7 @@ class Principal:
 Handler = Callable[[web.Request, "Services"], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """One route of the collector and everything that its OpenAPI entry says."""
 

@@ -1,4 +1,4 @@
-"""What the collector asks of agents: each order rides on every receipt until the agent acknowledges it or it expires."""
+"""What the collector asks of agents: an order rides on every receipt until it is acknowledged or expires."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -131,9 +131,11 @@ class Orders:
         ids = [identity for _, identity in over]
         ended = update(table).where(table.c.id.in_(ids), table.c.status == WAITING)
         await self._store.write(
-            lambda connection: connection.execute(
-                ended.values(status=OrderStatus.EXPIRED.value, detail="never acknowledged", answered=now)
-            ).rowcount
+            lambda connection: (
+                connection.execute(
+                    ended.values(status=OrderStatus.EXPIRED.value, detail="never acknowledged", answered=now)
+                ).rowcount
+            )
         )
         for agent, identity in over:
             self._waiting[agent].pop(identity, None)

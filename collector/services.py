@@ -1,20 +1,27 @@
 """What every handler of the collector may use."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
 from collector.accounts import Accounts
+from collector.handout import Handout
 from collector.inventory import Inventory
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.settings import CollectorSettings
-from collector.store import Store
+from collector.store import CannotWrite, Store
 from collector.tally import Tally
 from wire.clock import Instant
 
 if TYPE_CHECKING:
     from collector.tls import Authority
+
+READY_WITHIN = 5.0
+"""Seconds in which the store must answer to count as ready."""
 
 
 @dataclass
@@ -34,3 +41,20 @@ class Services:
     """The collector's own CA, if it has one."""
     tally: Tally = field(default_factory=Tally)
     """Counts of what ingest did, for ``/metrics``."""
+    handout: Handout = field(default_factory=Handout)
+    """The agents' settings, derived from the inventory."""
+    stopping: bool = False
+
+    async def not_ready(self) -> str:
+        """Why data cannot be taken now; empty when it can: both sides of the store answer, and it is not stopping."""
+        if self.stopping:
+            return "the collector is stopping"
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                await self.store.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+                await self.store.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        except TimeoutError:
+            return f"the store did not answer within {READY_WITHIN:.0f} s"
+        except (CannotWrite, DBAPIError) as error:
+            return f"the store does not answer: {error}"
+        return ""

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
-from wire.yaml_settings import Mistake, SettingsError, read
 
 from collector.gate import is_loopback
+from wire.yaml_nodes import read_text
+from wire.yaml_settings import Document, Mistake, SettingsError, open_document
 
 DEFAULT_PORT = 8480
 _Say = Callable[[str, str, str], None]
@@ -136,13 +137,18 @@ def find(given: Path | None) -> Path | None:
     return given or next((place for place in PLACES if place.is_file()), None)
 
 
-def load(given: Path | None) -> CollectorSettings:
-    """Reads and checks the settings; raises :class:`SettingsError` with every mistake."""
+def load(given: Path | None, *, data: str | None = None) -> CollectorSettings:
+    """Reads and checks the settings; raises :class:`SettingsError` with every mistake. ``data`` outranks the file's."""
     path = find(given)
-    settings = read(path, CollectorSettings) if path else CollectorSettings()
-    if path:
-        settings = _resolved(settings, path.parent)
-    mistakes = check(settings, str(path or "defaults"))
+    if path is None:
+        document = Document(CollectorSettings(), "defaults", {})
+    else:
+        document = open_document(read_text(path), str(path), CollectorSettings)
+        document = document._replace(value=_resolved(document.value, path.parent))
+    settings = document.value
+    if data:
+        settings = msgspec.structs.replace(settings, data=str(Path(data).resolve()))
+    mistakes = check(settings, document)
     if mistakes:
         raise SettingsError(mistakes)
     return settings
@@ -163,12 +169,12 @@ def _resolved(settings: CollectorSettings, folder: Path) -> CollectorSettings:
     )
 
 
-def check(settings: CollectorSettings, file: str) -> list[Mistake]:
+def check(settings: CollectorSettings, document: "Document[CollectorSettings]") -> list[Mistake]:
     """What does not fit together, the rule on bind above all (DESIGN §6.6)."""
     found: list[Mistake] = []
 
     def mistake(key: str, value: str, expected: str) -> None:
-        found.append(Mistake(file=file, line=0, key=key, found=f'"{value}"', expected=expected))
+        found.append(document.mistake(key, f'"{value}"', expected))
 
     address = _address(settings.bind)
     if address is None:
@@ -204,7 +210,7 @@ def _check_url(settings: CollectorSettings, mistake: _Say) -> None:
         mistake(
             "public_url",
             settings.public_url,
-            "bind: 0.0.0.0 with TLS, or behind_tls_proxy: yes: others cannot reach a collector that listens on loopback",
+            "bind: 0.0.0.0 with TLS, or behind_tls_proxy: yes; a collector on loopback is reached by nobody else",
         )
 
 

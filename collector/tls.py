@@ -57,8 +57,8 @@ class Authority:
         if key_file.exists() != file.exists():
             missing = file if key_file.exists() else key_file
             raise BadCertificate(
-                f"{missing}: not found, but its other half is there; restore it from the backup. Without it every agent "
-                f"must join anew: move {folder} away to begin with a new CA"
+                f"{missing}: not found, but its other half is there; restore it from the backup. Without it "
+                f"every agent must join anew: move {folder} away to begin with a new CA"
             )
         if not file.exists():
             return cls._create(folder, now)

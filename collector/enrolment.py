@@ -1,0 +1,160 @@
+"""What the commands do to tokens, codes and agents: straight in the store, beside a running collector."""
+
+import getpass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from sqlalchemy import Connection, select
+
+from collector import credentials
+from collector.province import load_province
+from collector.serve import now_utc
+from collector.settings import CollectorSettings
+from collector.store import Store
+from collector.store.schema import agent, token
+from collector.tls import Authority, utc_now, wanted_names
+from wire.clock import Instant
+from wire.settings import Role
+
+_T = TypeVar("_T")
+
+
+class NoSuchSite(Exception):
+    """The inventory has no such site or link; the message lists what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A new join code and where it is used."""
+
+    url: str
+    code: str
+    site: str
+    link: str
+    role: Role
+
+    @property
+    def command(self) -> str:
+        """What to type on the new machine."""
+        return f"phrom-agent join {self.url} {self.code}"
+
+    def as_data(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "site": self.site,
+            "link": self.link,
+            "role": self.role.value,
+            "url": self.url,
+            "code": self.code,
+            "reusable": self.role is Role.ROOM,
+            "command": self.command,
+        }
+
+
+def words(made: Enrolled, file: Path | None) -> str:
+    """For a person: the command alone on its line, so that it can be copied."""
+    use = "reusable until revoked (--revoke)" if made.role is Role.ROOM else "to be used once, within 30 days"
+    lines = [made.command, "", f"{made.site}, role {made.role}: {use}"]
+    if file is not None:
+        lines.append(f"{file}: written; put it on the card or stick as phrom-join.yaml")
+    return "\n".join(lines)
+
+
+def write_join_file(file: Path, made: Enrolled) -> None:
+    """The file that a box finds on its card or stick and joins by; readable by its owner alone."""
+    content = yaml.safe_dump({"url": made.url, "code": made.code}, sort_keys=False)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(f"# Phrom: this machine joins {made.site} ({made.role}) by this file, then deletes it.\n{content}")
+
+
+async def enrol(settings: CollectorSettings, site: str, role: str, link: str) -> Enrolled:
+    """A new code; raises :class:`NoSuchSite`."""
+    place = _place(settings, site, Role(role), link)
+    secret = await _write(settings, lambda c, at: credentials.enrol(c, at, site, place, Role(role), who=_who()))
+    pin = ""
+    if settings.tls == "own":
+        authority = Authority.open(settings.tls_folder, utc_now())
+        authority.ensure_server(wanted_names(settings), utc_now())
+        pin = f".{authority.pin}"
+    return Enrolled(settings.url, secret + pin, site, place, Role(role))
+
+
+def _place(settings: CollectorSettings, site: str, role: Role, link: str) -> str:
+    """The link that an agent of this role stands for; empty for a room's."""
+    inventory = load_province(settings)
+    found = inventory.sites.get(site) if isinstance(inventory.sites, dict) else None
+    known = {
+        one.id: one
+        for one in (inventory.sites.values() if found or isinstance(inventory.sites, dict) else inventory.sites)
+    }
+    if site not in known:
+        raise NoSuchSite(f"site: found {site!r}, expected one of {', '.join(sorted(known))}")
+    if role is Role.ROOM and not link:
+        return ""
+    links = [one.id for one in known[site].links]
+    if link and link not in links:
+        raise NoSuchSite(f"link: found {link!r}, expected one of {', '.join(links) or 'none: the site has no link'}")
+    if not link and len(links) > 1:
+        raise NoSuchSite(f"link: {site} has several, say which with --link: {', '.join(links)}")
+    return link or (links[0] if links else "")
+
+
+async def revoke(settings: CollectorSettings, site: str, role: str) -> int:
+    """Revokes a site's open codes of one role."""
+    return await _write(settings, lambda c, at: credentials.revoke_codes(c, at, site, Role(role), who=_who()))
+
+
+async def add_token(settings: CollectorSettings, name: str, scopes: list[str]) -> str:
+    """A machine's new token; raises :class:`collector.credentials.BadToken`."""
+    return await _write(settings, lambda c, at: credentials.add_machine(c, at, name, scopes, who=_who()))
+
+
+async def revoke_token(settings: CollectorSettings, name: str, *, keep_newest: bool) -> int:
+    """Revokes a machine's tokens; how many."""
+    return await _write(
+        settings, lambda c, at: credentials.revoke_machine(c, at, name, who=_who(), keep_newest=keep_newest)
+    )
+
+
+async def retire(settings: CollectorSettings, identity: str) -> bool:
+    """Retires an agent by hand."""
+    return await _write(settings, lambda c, at: credentials.retire(c, at, identity, "by hand", who=_who()))
+
+
+async def tokens(settings: CollectorSettings) -> list[dict[str, Any]]:
+    """Who holds a valid token."""
+
+    def read(connection: Connection, _at: Instant) -> list[dict[str, Any]]:
+        joined = select(token, agent.c.site, agent.c.link, agent.c.role, agent.c.machine).select_from(
+            token.outerjoin(agent, token.c.agent == agent.c.id)
+        )
+        found = []
+        for row in connection.execute(joined.where(token.c.revoked.is_(None)).order_by(token.c.created)):
+            machine = row.kind == "machine"
+            detail = row.scopes if machine else f"{row.site} {row.link or '-'} {row.role} {row.machine}".strip()
+            found.append({"kind": row.kind, "name": row.name if machine else row.agent, "detail": detail})
+        return found
+
+    return await _write(settings, read)
+
+
+async def _write(settings: CollectorSettings, function: Callable[[Connection, Instant], _T]) -> _T:
+    Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store.open(settings.store_file)
+    at = now_utc()
+    try:
+        return await store.write(lambda connection: function(connection, at))
+    finally:
+        store.close()
+
+
+def _who() -> str:
+    try:
+        return f"command by {getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"command by uid {os.getuid()}"

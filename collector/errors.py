@@ -1,0 +1,13 @@
+"""The product's own errors, which a command tells in plain words and without a traceback."""
+
+from collector.credentials import BadCode, BadToken
+from collector.enrolment import NoSuchSite
+from collector.saving import BadBackup
+from collector.serve import CannotStart
+from collector.store import CannotWrite
+from collector.tls import BadCertificate
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """What a command may end with."""
+    return (BadBackup, BadCertificate, BadCode, BadToken, CannotStart, CannotWrite, NoSuchSite)
