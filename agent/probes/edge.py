@@ -1,14 +1,15 @@
 """The ``edge`` probe: finds the provider's first hop beyond the gateway by echoes whose hop limit runs out there.
 
-Routers answer such echoes with *time exceeded* (RFC 792, RFC 4443 §3.3). The hop that is found is then sent echoes of its
-own: only one that answers them is learned as ``@edge``, because a router that never answers would look like a dead line
-for ever. Its address stays on this machine.
+Routers answer such echoes with *time exceeded* (RFC 792, RFC 4443 §3.3). The hop that is found is then sent echoes of
+its own: only one that answers them is learned as ``@edge``, because a router that never answers would look like a dead
+line for ever. Its address stays on this machine.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,7 +20,6 @@ from agent.probes.gateway import look, version_of
 from agent.probes.icmp import Place, place_of, unopened
 from agent.probes.icmp.codec import TIME_EXCEEDED, Family, Origin
 from agent.probes.icmp.pinger import Pinger, Received
-from agent.probes.icmp.sockets import Address
 from wire.histogram import Histogram
 from wire.meetings import Load
 from wire.reasons import Reason
@@ -31,6 +31,7 @@ SPACING = 0.25
 PATIENCE = 1.5
 """Seconds to wait for the last answers."""
 _SIZE = 56
+T = TypeVar("T")
 
 
 class EdgeSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -95,46 +96,55 @@ class Edge:
         self._pinger.close()
 
     async def _trace(self, place: Place, ttl_max: int) -> list[Hop]:
-        found: dict[int, Hop] = {}
+        found: Answers[Hop] = Answers(ttl_max)
+
+        def hear(ttl: int, received: Received) -> None:
+            error = received.error
+            if error is None:
+                found.add(ttl, Hop(ttl, received.source, end=True))
+            elif error.origin in (Origin.ICMP, Origin.ICMP6) and error.type == TIME_EXCEEDED[place.family]:
+                found.add(ttl, Hop(ttl, received.source))
+
         for _ in range(ROUNDS):
             for ttl in range(1, ttl_max + 1):
-                if ttl not in found:
-                    self._send(place.family, place.address, partial(_note_hop, found, place.family, ttl), ttl)
+                if ttl not in found.held:
+                    self._pinger.send(place.family, place.address, _SIZE, partial(hear, ttl), ttl)
             await asyncio.sleep(SPACING)
-        await _until(lambda: len(found) == ttl_max)
-        return [found.get(ttl, Hop(ttl, "")) for ttl in range(1, ttl_max + 1)]
+        await found.all_or(PATIENCE)
+        return [found.held.get(ttl, Hop(ttl, "")) for ttl in range(1, ttl_max + 1)]
 
     async def _echo(self, place: Place) -> list[int]:
-        found: dict[int, int] = {}
+        found: Answers[int] = Answers(ROUNDS)
+
+        def hear(received: Received) -> None:
+            if received.error is None:
+                found.add(received.number, received.rtt)
+
         for _ in range(ROUNDS):
-            self._send(place.family, place.address, partial(_note_reply, found))
+            self._pinger.send(place.family, place.address, _SIZE, hear)
             await asyncio.sleep(SPACING)
-        await _until(lambda: len(found) == ROUNDS)
-        return list(found.values())
-
-    def _send(
-        self, family: Family, address: Address, listener: Callable[[Received], None], ttl: int | None = None
-    ) -> None:
-        self._pinger.send(family, address, _SIZE, listener, ttl)
+        await found.all_or(PATIENCE)
+        return list(found.held.values())
 
 
-def _note_hop(found: dict[int, Hop], family: Family, ttl: int, received: Received) -> None:
-    if received.error is None:
-        found.setdefault(ttl, Hop(ttl, received.source, end=True))
-    elif received.error.origin in (Origin.ICMP, Origin.ICMP6) and received.error.type == TIME_EXCEEDED[family]:
-        found.setdefault(ttl, Hop(ttl, received.source))
+class Answers(Generic[T]):
+    """The first answer to each of ``wanted`` questions."""
 
+    def __init__(self, wanted: int) -> None:
+        self.held: dict[int, T] = {}
+        self._wanted = wanted
+        self._all = asyncio.Event()
 
-def _note_reply(found: dict[int, int], received: Received) -> None:
-    if received.error is None:
-        found.setdefault(received.number, received.rtt)
+    def add(self, question: int, answer: T) -> None:
+        """Keeps an answer unless that question has one."""
+        self.held.setdefault(question, answer)
+        if len(self.held) >= self._wanted:
+            self._all.set()
 
-
-async def _until(complete: Callable[[], bool]) -> None:
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + PATIENCE
-    while not complete() and loop.time() < ends:
-        await asyncio.sleep(0.05)
+    async def all_or(self, seconds: float) -> None:
+        """Returns when all are answered, or after ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all.wait(), seconds)
 
 
 def edge_of(hops: Iterable[Hop], nearest: int) -> Hop | None:
