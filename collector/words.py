@@ -73,6 +73,7 @@ REASONS: dict[Reason, str] = {
     Reason.TIME_UNKNOWN: _("the time is not known yet"),
     Reason.ORDER_EXPIRED: _("the order came too late"),
     Reason.NO_SLOT: _("no slot was granted"),
+    Reason.TOO_SOON: _("asked too soon after the last time"),
     Reason.LINK_IN_USE: _("the link was in use"),
     Reason.STOPPING: _("the agent was stopping"),
     Reason.CONTROLS_SILENT: _("the comparison hosts are silent too"),
