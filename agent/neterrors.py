@@ -6,6 +6,7 @@ outage there (DESIGN §2). Every probe that opens a socket turns its errors into
 
 import errno
 import socket
+import ssl
 from typing import Any
 
 from agent.probe import Finding, error, failed, skipped
@@ -74,6 +75,8 @@ def finding_of(problem: Exception, **found: Any) -> Finding:
     """
     if isinstance(problem, Unresolved):
         return _finding(problem.reason, str(problem), "check the name in the settings", found)
+    if isinstance(problem, ssl.SSLError):  # an OSError whose number is OpenSSL's own
+        return _finding(Reason.TLS_HANDSHAKE, problem.reason or "the TLS connection broke", "", found)
     number = problem.errno if isinstance(problem, OSError) else None
     if isinstance(problem, TimeoutError) or number == errno.ETIMEDOUT:
         return failed(Reason.TIMED_OUT, **found)
