@@ -4,38 +4,87 @@ What to measure comes from the collector; here stands only what the machine must
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from wire.observation import NAME_PATTERN
 from wire.settings import AgentSettings, Assignment, revision_of
 
 DEFAULT_FILE = Path("/etc/phrom/agent.yaml")
 """Read when neither ``--config`` nor ``PHROM_AGENT_CONFIG`` names another; it need not exist."""
 DEFAULT_STATE = Path("/var/lib/phrom-agent")
 """State of a service; a person who is not root has ``$XDG_STATE_HOME/phrom-agent``."""
+JOIN_FILES = ("/boot/firmware/phrom-join.yaml", "/boot/phrom-join.yaml", "/var/lib/phrom-agent/phrom-join.yaml")
+"""The last is where the service moves one from the card: it may not write to the card itself (deploy/systemd)."""
 METRICS_PORT = 9848
 
-_MB = 1024 * 1024
+_PLAIN = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "yes or no", "array": "a list"}
 _SECRET_KEYS = frozenset({"token", "code", "password", "secret", "authorization", "community", "pin"})
+_MIB = 1024 * 1024
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may wait on disk for a collector that does not answer."""
 
-    megabytes: Annotated[
-        int, msgspec.Meta(ge=8, le=100_000, description="Most that waiting records may take on disk", examples=[256])
-    ] = 256
-    days: Annotated[
+    size: Annotated[
+        int,
+        msgspec.Meta(
+            ge=8 * _MIB,
+            description="Most that undelivered records may take on disk",
+            examples=["256 MiB"],
+            extra={"as": "bytes", "expected": "a size of at least 8 MiB"},
+        ),
+    ] = 256 * _MIB
+    age: Annotated[
         float,
-        msgspec.Meta(ge=1, le=3650, description="Days after which undelivered records are dropped", examples=[30]),
-    ] = 30
+        msgspec.Meta(
+            ge=86_400,
+            description="After this much running time undelivered records are dropped",
+            examples=["30 days"],
+            extra={"as": "seconds", "expected": "a duration of at least 1 day"},
+        ),
+    ] = 30 * 86_400.0
+
+
+_LENGTH = {"as": "seconds", "expected": "a duration with its unit"}
+
+
+class OwnAssignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A probe of this machine's own."""
+
+    probe: Annotated[str, msgspec.Meta(min_length=1, max_length=40, description="Name of the probe", examples=["tcp"])]
+    target: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=NAME_PATTERN,
+            description="Name of the target: small letters, digits and . _ : / -",
+            examples=["printer"],
+            extra={"expected": "a name of small letters, digits and . _ : / -"},
+        ),
+    ]
+    every: Annotated[
+        float | None,
+        msgspec.Meta(description="From one start to the next; else the probe's own", examples=["60 s"], extra=_LENGTH),
+    ] = None
+    window: Annotated[
+        float | None,
+        msgspec.Meta(
+            description="How long one measurement lasts; else the probe's own", examples=["10 s"], extra=_LENGTH
+        ),
+    ] = None
+    settings: Annotated[
+        dict[str, Any], msgspec.Meta(description="The probe's own settings", examples=["{host: 192.0.2.7}"])
+    ] = {}
 
     @property
-    def bytes(self) -> int:
-        """``megabytes`` in bytes."""
-        return self.megabytes * _MB
+    def assignment(self) -> Assignment:
+        """As it is run."""
+        return Assignment(
+            probe=self.probe, target=self.target, every=self.every, window=self.window, settings=self.settings
+        )
 
 
 class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +96,7 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             pattern=r"^(https?://.+)?$",
             description="Address of the collector; joining sets it, so it is seldom written here",
             examples=["https://phrom.example.go.th:8480"],
+            extra={"expected": "an address beginning with https://"},
         ),
     ] = ""
     state: Annotated[
@@ -61,6 +111,7 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             pattern=r"^((127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):\d{1,5})?$",
             description="Loopback address and port of /metrics; empty turns it off",
             examples=["127.0.0.1:9848"],
+            extra={"expected": "an address of this machine itself with a port"},
         ),
     ] = f"127.0.0.1:{METRICS_PORT}"
     log_format: Annotated[
@@ -79,10 +130,10 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             description="Where a prepared join file may be plugged in; looked for at start",
             examples=["/boot/firmware/phrom-join.yaml"],
         ),
-    ] = msgspec.field(default_factory=lambda: ["/boot/firmware/phrom-join.yaml", "/boot/phrom-join.yaml"])
+    ] = msgspec.field(default_factory=lambda: list(JOIN_FILES))
     spool: Annotated[SpoolSettings, msgspec.Meta(description="How much may wait on disk")] = SpoolSettings()
     assignments: Annotated[
-        list[Assignment], msgspec.Meta(description="Probes of this machine's own, beside those fetched")
+        list[OwnAssignment], msgspec.Meta(description="Probes of this machine's own, beside those fetched")
     ] = []
 
     @property
@@ -117,12 +168,18 @@ def find(given: str | None) -> Path | None:
 
 
 def read_own(path: Path | None) -> OwnSettings:
-    """Reads the file; no file gives the defaults. Raises :class:`wire.yaml_settings.SettingsError`."""
+    """Reads the file; no file gives the defaults. Raises :class:`wire.yaml_settings.SettingsError` with every
+    mistake, those included that only the probes can tell."""
     if path is None:
         return OwnSettings()
-    from wire import yaml_settings  # YAML costs memory that an agent without a file need not pay
+    from wire import yaml_settings
+    from wire.yaml_nodes import read_text  # YAML costs memory that an agent without a file need not pay
 
-    return yaml_settings.read(path, OwnSettings)
+    document = yaml_settings.open_document(read_text(path), str(path), OwnSettings)
+    mistakes = [document.mistake(*one) for one in mistakes_in(document.value)]
+    if mistakes:
+        raise yaml_settings.SettingsError(mistakes)
+    return document.value
 
 
 def starting_assignments(own: OwnSettings) -> list[Assignment]:
@@ -146,9 +203,10 @@ def effective(own: OwnSettings, fetched: AgentSettings | None) -> AgentSettings:
     """
     base = fetched or AgentSettings(assignments=starting_assignments(own))
     if own.assignments:
-        names = {one.name for one in own.assignments}
+        added = [one.assignment for one in own.assignments]
+        names = {one.name for one in added}
         kept = [one for one in base.assignments if one.name not in names]
-        base = msgspec.structs.replace(base, assignments=kept + list(own.assignments))
+        base = msgspec.structs.replace(base, assignments=kept + added)
     return base if base.revision else msgspec.structs.replace(base, revision=revision_of(base))
 
 
@@ -161,23 +219,49 @@ def _name_to_resolve(own: OwnSettings) -> str:
     return host if is_name and host != "localhost" else "a.root-servers.net"
 
 
-def mistakes_in(own: OwnSettings) -> list[str]:
-    """What is wrong with the assignments, which only the probes themselves can tell."""
+def mistakes_in(own: OwnSettings) -> list[tuple[str, str, str]]:
+    """What is wrong beyond the shape of single values: key, found, expected."""
+    found = []
+    names: set[str] = set()
+    if own.listen_at and own.listen_at[1] > 65_535:
+        found.append(("listen", f'"{own.listen}"', "a port of 1 to 65535"))
+    for number, one in enumerate(own.assignments):
+        where = f"assignments[{number}]"
+        found += _mistakes_of_probe(one, where)
+        if one.assignment.name in names:
+            found.append((f"{where}.target", f'"{one.target}"', f"one {one.probe} assignment of that name"))
+        names.add(one.assignment.name)
+    return found
+
+
+def _mistakes_of_probe(one: OwnAssignment, where: str) -> list[tuple[str, str, str]]:
     from agent.directory import references
     from agent.findings import decoded
     from agent.probe import known, load
 
-    found = []
-    for number, one in enumerate(own.assignments):
-        where = f"assignments[{number}]"
-        if one.probe not in known():
-            found.append(f"{where}.probe: found {one.probe!r}, expected one of {', '.join(known())}")
-            continue
-        try:
-            decoded(_without_references(one.settings, references(one.settings)), load(one.probe).settings)
-        except msgspec.ValidationError as wrong:
-            found.append(f"{where}.settings: {wrong}")
-    return found
+    if one.probe not in known():
+        return [(f"{where}.probe", f'"{one.probe}"', f"one of {', '.join(known())}")]
+    kind = load(one.probe).settings
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    found = [
+        (f"{where}.settings.{key}", "a key that the probe does not have", f"one of {', '.join(fields)}")
+        for key in one.settings
+        if key not in fields
+    ]
+    missing = [name for name, field in fields.items() if field.required and name not in one.settings]
+    found += [(f"{where}.settings", "none", f"{name}, which the probe needs") for name in missing]
+    if found:
+        return found
+    try:
+        decoded(_without_references(one.settings, references(one.settings)), kind)
+    except msgspec.ValidationError as wrong:
+        reason, _, place = str(wrong).partition(" - at `$")
+        place = place.rstrip("`")
+        value = one.settings.get(re.split(r"[.\[]", place.lstrip("."))[0])
+        kind_wanted = re.match(r"Expected `(\w+)", reason)
+        expected = _PLAIN.get(kind_wanted[1], "") if kind_wanted and ", got" in reason else ""
+        return [(f"{where}.settings{place}", f'"{value}"', expected or reason[:1].lower() + reason[1:])]
+    return []
 
 
 def _without_references(settings: dict[str, Any], names: set[str]) -> Any:
