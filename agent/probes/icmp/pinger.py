@@ -20,9 +20,6 @@ from wire.reasons import Reason
 MEMORY = 60_000_000_000
 """Nanoseconds for which an echo is remembered, so that late replies and duplicates are told from foreign ones."""
 MOST_REMEMBERED = 20_000
-RESUME = 1.5
-"""Seconds for which a flow keeps sending after its window, when it waits for the last replies anyway: the next window
-takes these echoes over, so that none is missing between two windows that follow each other."""
 ALMOST = 0.5
 """Seconds before its end at which a window gives way to the next, whose caller came a little early."""
 STEP = 200_000
@@ -154,8 +151,8 @@ def round_trip(sent: Moment, stamp: int | None, now: Moment) -> int:
 class Flow:
     """Echoes to one target: a grid of sendings, and the window that counts those sent now.
 
-    Windows that follow each other lose and double nothing: a window whose last echoes are still waited for hands the
-    grid on to a window begun in advance, which the next :meth:`begin` takes over.
+    An echo belongs to the window it was sent in. A window whose last echoes are still waited for has stopped sending,
+    so the next one may begin beside it: windows that follow each other lose and double nothing.
     """
 
     def __init__(
@@ -171,7 +168,6 @@ class Flow:
         self._tally: EchoWindow | None = None
         self._start = self._end = 0.0
         self._sendings = 0
-        self._in_advance = False
         self._listener: Callable[[Received], None] = _deaf
         self._ends: dict[EchoWindow, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -186,20 +182,18 @@ class Flow:
     @property
     def free(self) -> bool:
         """Whether :meth:`window` may be called: none is open, or the one open is all but over."""
-        return self._tally is None or self._in_advance or self._end - self._loop.time() < ALMOST
+        return self._tally is None or self._end - self._loop.time() < ALMOST
 
     def begin(self, seconds: float) -> EchoWindow:
         """Opens a window of ``seconds``. Needs :attr:`free`."""
         now = self._loop.time()
-        if self._tally is not None and not self._in_advance:
-            self._end = now
+        if self._tally is not None:
             self._finish(self._tally)
-        tally = self._tally
-        if tally is None:
-            tally = self._open(now)
-        self._in_advance = False
-        self._end = now + seconds
+        tally = self._tally = EchoWindow(round(self._timeout * 1e9))
         self._ends[tally] = self._loop.create_future()
+        self._listener = partial(self._heard, tally)
+        self._start, self._end, self._sendings = now, now + seconds, 0
+        self._timer = self._loop.call_at(now, self._tick)
         return tally
 
     async def ended(self, tally: EchoWindow) -> None:
@@ -218,16 +212,8 @@ class Flow:
             tally.closed = True
             del self._ends[tally]
 
-    def _open(self, start: float) -> EchoWindow:
-        tally = self._tally = EchoWindow(round(self._timeout * 1e9))
-        self._listener = partial(self._heard, tally)
-        self._start, self._sendings = start, 0
-        self._timer = self._loop.call_at(start, self._tick)
-        return tally
-
     def _stop(self) -> None:
         self._tally = None
-        self._in_advance = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -238,9 +224,6 @@ class Flow:
             return
         now = self._loop.time()
         if now >= self._end - 1e-3:
-            if self._in_advance:
-                self._stop()
-                return
             self._finish(tally)
             return
         if now >= self._start + self._sendings * self._interval - 1e-3:
@@ -252,17 +235,14 @@ class Flow:
 
     def _finish(self, tally: EchoWindow) -> None:
         """The window's span is over: it ends now, or when its last echo is answered or lost."""
-        end = self._end
-        tally.expire(time.monotonic_ns())
         self._stop()
-        if not tally.waiting:
-            _resolve(self._ends[tally])
-            return
-        rest = max(0.0, (tally.deadline - time.monotonic_ns()) / 1e9)
-        self._loop.call_later(rest, _resolve, self._ends[tally])
-        self._open(end)
-        self._in_advance = True
-        self._end = end + rest + RESUME
+        end = self._ends[tally]
+        now = time.monotonic_ns()
+        tally.expire(now)
+        if tally.waiting:
+            self._loop.call_later(max(0.0, (tally.deadline - now) / 1e9), _resolve, end)
+        else:
+            _resolve(end)
 
     def _send(self, tally: EchoWindow) -> None:
         try:
