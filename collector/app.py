@@ -43,9 +43,10 @@ def create_app(services: Services, routes: Iterable[Route] | None = None) -> web
 
 def all_routes(services: Services) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
-    from collector import api, ingest  # here, because the modules import what this one offers
+    from collector import api, ingest, sites  # here, because the modules import what this one offers
+    from collector.board import pages
 
-    return [*ingest.routes(services), *api.routes(services)]
+    return [*ingest.routes(services), *api.routes(services), *sites.routes(services), *pages.routes(services)]
 
 
 def _bound(route: Route, services: Services) -> Handler:

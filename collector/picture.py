@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from collector.store.shapes import Landed, SeriesKey, Source
-from wire.clock import MINUTE, SECOND, Instant
+from sqlalchemy import Connection, select
+
+from collector.store import Landed, SeriesKey, Source, Store, query
+from collector.store.schema import agent
+from wire.clock import DAY, MINUTE, SECOND, Instant
 from wire.observation import Window
 from wire.reasons import Outcome, Reason
 
@@ -151,6 +154,14 @@ class Picture:
             before.since = end - (window.end - window.start)
         before.window, before.end = window, end
 
+    async def rebuild(self, store: Store) -> None:
+        """Starts from what the store holds: when each agent was last heard, and the newest window of every series with
+        the beginning of its present run (looked for within the day before it)."""
+        for source, heard, version in await store.read(_agents):
+            self.heard(source, heard, version=version)
+        for key, window, end, since in await store.read(_newest):
+            self.saw(key, window, end, since)
+
     def site(self, site: str, now: Instant, expected: Iterable[Expected] | None = None) -> SitePicture:
         """The picture of one site. ``expected`` names what its settings assign; without it all seen series count."""
         agents = tuple(self._agents.get(site, {}).values())
@@ -212,6 +223,35 @@ def _doubts(
             doubts.append((Doubt.STALE, name))
     doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted((wanted or set()) - seen))
     return tuple(doubts)
+
+
+def _agents(connection: Connection) -> list[tuple[Source, Instant, str]]:
+    rows = connection.execute(select(agent).where(agent.c.retired.is_(None), agent.c.heard.is_not(None)))
+    return [(Source(row.id, row.site, row.link, row.role), row.heard, row.version or "") for row in rows]
+
+
+def _newest(connection: Connection) -> list[tuple[SeriesKey, Window, Instant, Instant]]:
+    numbers = {one.key: one.number for one in query.series(connection)}
+    found = []
+    for landed in query.latest(connection):
+        if landed.time is None or not isinstance(landed.observation, Window):
+            continue
+        key, end = _key(landed.source, landed.observation), landed.time.utc
+        since = end - (landed.observation.end - landed.observation.start)
+        if landed.observation.outcome is not Outcome.OK:
+            past = query.windows(connection, [numbers[key]], end - DAY, end)[numbers[key]]
+            since = _run_start(past, landed.observation.outcome, since)
+        found.append((key, landed.observation, end, since))
+    return found
+
+
+def _run_start(past: query.Columns, outcome: Outcome, since: Instant) -> Instant:
+    """Start of the run of one outcome with which ``past`` ends; a hole in the data ends the run."""
+    for place in range(len(past) - 1, -1, -1):
+        if past.outcome[place] is not outcome or since - past.end[place] > LONGEST_GAP:
+            break
+        since = past.start[place]
+    return since
 
 
 def _key(source: Source, window: Window) -> SeriesKey:
