@@ -1,0 +1,235 @@
+"""Reading: series, windows as columns, roll-ups, records, the newest of everything, gaps in the streams.
+
+Every function takes a connection of :meth:`collector.store.store.Store.read` and sees one snapshot of it. Times are UTC
+microseconds; a window belongs to the moment of its end.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from collector.store.chart import Columns, Durations, append_piece, append_rows, into_order
+from collector.store.packing import SERIES_BITS, Piece, Row, key_of, unpack
+from collector.store.rollups import Rollup, unpack_rollup
+from collector.store.shapes import Landed, SeriesKey, Source
+from collector.store.times import LATE
+from wire.batch import decode_observation
+from wire.clock import HOUR, Corrected, Instant
+from wire.observation import Observation, Window
+
+__all__ = [
+    "Columns",
+    "Durations",
+    "Gap",
+    "SeriesFound",
+    "gaps",
+    "hours",
+    "latest",
+    "observations",
+    "records",
+    "series",
+    "windows",
+]
+
+_KEY = "site, link, role, probe, target, platform"
+_window = msgspec.json.Decoder(Window)
+
+
+class SeriesFound(NamedTuple):
+    """One series and its number."""
+
+    number: int
+    key: SeriesKey
+
+
+class Gap(NamedTuple):
+    """Batches of a stream that were numbered but are neither held nor declared dropped: still on their way, or lost."""
+
+    stream: str
+    site: str
+    first: int
+    last: int
+
+
+def series(
+    connection: Connection,
+    *,
+    sites: Sequence[str] | None = None,
+    links: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    probes: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    platforms: Sequence[str] | None = None,
+) -> list[SeriesFound]:
+    """The series whose fields are among those given; ``None`` = any."""
+    conditions: list[str] = []
+    arguments: list[str] = []
+    wanted = {"site": sites, "link": links, "role": roles, "probe": probes, "target": targets, "platform": platforms}
+    for name, values in wanted.items():
+        if values is not None:
+            conditions.append(f"{name} IN ({', '.join('?' * len(values))})")
+            arguments += values
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.exec_driver_sql(
+        f"SELECT number, {_KEY} FROM series{where} ORDER BY {_KEY}",  # noqa: S608 - names are ours, values bound
+        tuple(arguments),
+    )
+    return [SeriesFound(row[0], SeriesKey(*row[1:])) for row in rows]
+
+
+def windows(connection: Connection, numbers: Iterable[int], start: Instant, end: Instant) -> dict[int, Columns]:
+    """Windows that ended between ``start`` and ``end``, both included, by series; rows and packed hours as one."""
+    return {number: _columns(connection, number, start, end) for number in numbers}
+
+
+def observations(connection: Connection, number: int, start: Instant, end: Instant) -> list[Row]:
+    """The same windows whole: every field, the boots, the original times."""
+    found = [row for packed in _packed(connection, number, start, end) for row in unpack(packed)]
+    found = [row for row in found if start <= row.end_utc <= end]
+    found += rows_of(connection, number, start, end)
+    return sorted(found, key=lambda row: (row.end_utc, row.window.end, row.stream, row.seq))
+
+
+def rows_of(connection: Connection, number: int, start: Instant, end: Instant) -> list[Row]:
+    """Windows of a series that are not packed yet."""
+    rows = connection.exec_driver_sql(
+        "SELECT boot, end_utc, error, received, stream, seq, body FROM window"
+        " WHERE series = ? AND end_utc BETWEEN ? AND ? ORDER BY end_utc, id",
+        (number, start, end),
+    )
+    return [_row(row) for row in rows]
+
+
+def _row(row: Any) -> Row:
+    boot, end_utc, error, received, stream, seq, body = row
+    return Row(boot, end_utc, error, received, stream, seq, _window.decode(body))
+
+
+def _packed(connection: Connection, number: int, start: Instant, end: Instant) -> list[bytes]:
+    rows = connection.exec_driver_sql(
+        "SELECT body FROM hour WHERE key BETWEEN ? AND ? ORDER BY key",
+        (key_of(number, max(0, start // HOUR)), key_of(number, max(0, end // HOUR))),
+    )
+    return [row[0] for row in rows]
+
+
+def _columns(connection: Connection, number: int, start: Instant, end: Instant) -> Columns:
+    found = Columns()
+    for packed in _packed(connection, number, start, end):
+        append_piece(found, Piece(packed), start, end)
+    rows = rows_of(connection, number, start, end)
+    if rows:
+        append_rows(found, rows)
+    into_order(found)
+    return found
+
+
+def hours(connection: Connection, numbers: Iterable[int], start: Instant, end: Instant) -> dict[int, list[Rollup]]:
+    """Roll-ups of the hours that begin between ``start`` and ``end`` (end excluded), by series; past hours only."""
+    found: dict[int, list[Rollup]] = {}
+    low, high = max(0, -(-start // HOUR)), max(0, -(-end // HOUR))
+    for number in numbers:
+        rows = connection.exec_driver_sql(
+            "SELECT body FROM rollup WHERE key >= ? AND key < ? ORDER BY key",
+            (key_of(number, low), key_of(number, high)),
+        )
+        found[number] = [unpack_rollup(row[0]) for row in rows]
+    return found
+
+
+def records(
+    connection: Connection,
+    kind: str | None = None,
+    site: str | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
+    *,
+    limit: int = 10_000,
+) -> list[Landed]:
+    """Changes, tests and notes (``kind``: ``change``, ``test``, ``note``) in order of time; those without a time come
+    first and only when neither ``start`` nor ``end`` is given."""
+    conditions: list[str] = []
+    arguments: list[object] = []
+    for text, value in (("kind = ?", kind), ("site = ?", site), ("end_utc >= ?", start), ("end_utc <= ?", end)):
+        if value is not None:
+            conditions.append(text)
+            arguments.append(value)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.exec_driver_sql(
+        f"SELECT agent, site, link, role, end_utc, error, received, body FROM record{where}"  # noqa: S608 - bound
+        " ORDER BY end_utc, id LIMIT ?",
+        (*arguments, limit),
+    )
+    return [_landed(Source(*row[:4]), decode_observation(row[7]), row[4], row[5], row[6]) for row in rows]
+
+
+_LATEST_ROW = (
+    "SELECT boot, end_utc, error, received, stream, seq, body FROM window"
+    " WHERE series = ? AND end_utc IS NOT NULL ORDER BY end_utc DESC LIMIT 1"
+)
+_LATEST_HOUR = "SELECT body FROM hour WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 1"
+
+
+def latest(connection: Connection, sites: Sequence[str] | None = None) -> list[Landed]:
+    """The newest window of every series whose time is known: what the picture starts from."""
+    agents = {row[0]: str(row[1]) for row in connection.exec_driver_sql("SELECT number, agent FROM stream")}
+    found: list[Landed] = []
+    for number, key in series(connection, sites=sites):
+        newest: Row | None = None
+        row = connection.exec_driver_sql(_LATEST_ROW, (number,)).first()
+        if row is not None:
+            newest = _row(row)
+        else:
+            packed = connection.exec_driver_sql(
+                _LATEST_HOUR, (key_of(number, 0), key_of(number, (1 << SERIES_BITS) - 1))
+            ).first()
+            if packed is not None:
+                newest = unpack(packed[0])[-1]
+        if newest is not None:
+            source = Source(agents.get(newest.stream, ""), key.site, key.link, key.role)
+            found.append(_landed(source, newest.window, newest.end_utc, newest.error, newest.received))
+    return found
+
+
+def gaps(connection: Connection, site: str | None = None, *, limit: int = 1000) -> list[Gap]:
+    """What is missing inside the streams; right after an outage that is the backlog still on its way."""
+    found: list[Gap] = []
+    streams = connection.exec_driver_sql(
+        "SELECT number, id, site, highest FROM stream WHERE highest > held AND (site = ?1 OR ?1 = '')", (site or "",)
+    ).all()
+    for number, name, place, highest in streams:
+        declared = connection.exec_driver_sql("SELECT first, last FROM dropped WHERE stream = ?", (number,)).all()
+        held = connection.exec_driver_sql(
+            "SELECT seq, following FROM (SELECT seq, lead(seq) OVER (ORDER BY seq) AS following FROM batch"
+            " WHERE stream = ?) WHERE following > seq + 1",
+            (number,),
+        ).all()
+        first = connection.exec_driver_sql("SELECT min(seq) FROM batch WHERE stream = ?", (number,)).scalar_one()
+        holes = [(1, first - 1)] if first and first > 1 else []
+        holes += [(seq + 1, following - 1) for seq, following in held]
+        for low, high in _without(holes, sorted((one[0], one[1]) for one in declared)):
+            if low <= highest:
+                found.append(Gap(name, place, low, high))
+                if len(found) >= limit:
+                    return found
+    return found
+
+
+def _without(holes: list[tuple[int, int]], declared: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for low, high in holes:
+        at = low
+        for first, last in declared:
+            if last < at or first > high:
+                continue
+            if first > at:
+                yield at, first - 1
+            at = max(at, last + 1)
+        if at <= high:
+            yield at, high
+
+
+def _landed(source: Source, observation: Observation, utc: int | None, error: int | None, received: Instant) -> Landed:
+    time = None if utc is None else Corrected(utc, error or 0)
+    return Landed(source, observation, time, received, utc is None or utc < received - LATE)
