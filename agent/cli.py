@@ -38,18 +38,17 @@ def main(context: click.Context, config: str | None) -> None:
 
 def _own(config: str | None) -> Any:
     """The machine's own settings, or an end with code 2 that says every mistake."""
-    from agent.settings import find, read_own
+    from agent.settings import OwnSettings, find, read_own
 
     path = find(config)
+    if path is None:
+        return OwnSettings()
+    from wire.yaml_settings import SettingsError
+
     try:
-        own = read_own(path)
-    except OSError as trouble:
-        _wrong(f"{path}: {trouble.strerror}; give another file with --config")
-    except Exception as mistakes:
-        if type(mistakes).__name__ != "SettingsError":
-            raise
+        return read_own(path)
+    except SettingsError as mistakes:
         _wrong(str(mistakes))
-    return own
 
 
 def _wrong(words: str) -> NoReturn:
@@ -119,13 +118,10 @@ def once(config: str | None, probes: tuple[str, ...], window: float | None, as_j
 @click.pass_obj
 def check(config: str | None, file: Path | None) -> None:
     """Check a settings file: every mistake at once, with line, key, what was found and what was expected."""
-    from agent.settings import find, mistakes_in
+    from agent.settings import find
 
     path = find(str(file) if file else config)
-    own = _own(str(path) if path else None)
-    mistakes = mistakes_in(own)
-    if mistakes:
-        _wrong("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    _own(str(path) if path else None)
     click.echo(f"{path}: fine" if path else "no settings file: the defaults are fine")
 
 
@@ -146,9 +142,51 @@ def show_config(config: str | None, as_json: bool) -> None:
     click.echo(yaml.safe_dump(found, allow_unicode=True, sort_keys=False), nl=False)
 
 
+@main.command()
+@click.argument("url")
+@click.argument("code")
+@click.option("--name", default="", help="What people call this machine (default: its host name).")
+@_json
+@click.pass_obj
+def join(config: str | None, url: str, code: str, name: str, as_json: bool) -> None:
+    """Enrol this machine at the collector URL with the CODE that `phrom-collector enrol` printed."""
+    own = _own(config)
+    _logs(own, "error")
+    from agent.clock import SystemClock
+    from agent.connection import UnsafeAddress
+    from agent.join import BadCode, JoinFailed
+    from agent.join import join as enrol
+    from agent.settings import vantage_facts
+    from agent.state import State, StateUnusable
+
+    state = State(own.state_dir)
+    try:
+        state.prepare()
+        who = asyncio.run(enrol(url, code, SystemClock(), machine=name, vantage=vantage_facts()))
+        state.keep_identity(who)
+    except (BadCode, UnsafeAddress) as wrong:
+        _wrong(str(wrong))
+    except (JoinFailed, StateUnusable) as failure:
+        click.echo(str(failure), err=True)
+        sys.exit(1)
+    if as_json:
+        _print_json(
+            {"collector": who.url, "province": who.province, "site": who.site, "link": who.link, "role": who.role}
+        )
+        return
+    place = f"site {who.site}" + (f", link {who.link}" if who.link else "")
+    click.echo(f"joined {who.url} as {place}, role {who.role}")
+
+
 def _fetched(own: Any) -> Any:
     """The last good copy of what was fetched, or ``None``."""
-    return None
+    from agent.state import State, StateUnusable
+
+    try:
+        return State(own.state_dir).settings()
+    except StateUnusable as trouble:
+        click.echo(f"{trouble}: going on without what was fetched", err=True)
+        return None
 
 
 def _print_json(found: Any) -> None:

@@ -1,7 +1,7 @@
 """From what a probe found to what is recorded: nothing that the protocol or the table of measures does not know."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 
 import msgspec
 
@@ -47,7 +47,8 @@ def mistake_in(finding: Finding, measures: Mapping[str, Measure] = MEASURES) -> 
             measure = measures.get(name)
             if measure is None or measure.shape is not shape:
                 return f"{name}: found among the {shape}s, expected a {shape} of wire.measures"
-    most = max(map(len, (finding.counts, finding.values, finding.durations, finding.states, finding.facts)))
+    groups_and_more: tuple[Sized, ...] = (*(group for group, _ in groups), finding.states, finding.facts)
+    most = max(len(group) for group in groups_and_more)
     if most > MOST_ENTRIES:
         return f"found {most} entries, expected at most {MOST_ENTRIES}"
     return _bad_number(finding)

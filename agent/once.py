@@ -76,8 +76,7 @@ def _duration(name: str, histogram: Histogram) -> str:
 def quantity(value: float, unit: str) -> str:
     """A number with its unit as people write it: ``12.3 ms``, ``1 Gbit/s``, ``0.42``."""
     if unit == "s" and abs(value) < 1:
-        small = f"{value * 1000:.3g} ms" if abs(value) >= 1e-3 or value == 0 else f"{value * 1e6:.3g} µs"
-        return small
+        return f"{value * 1000:.3g} ms" if abs(value) >= 1e-3 or value == 0 else f"{value * 1e6:.3g} µs"
     if unit == "s" and abs(value) >= 172_800:
         return f"{value / 86_400:.0f} days"
     if unit in ("B", "bit/s"):

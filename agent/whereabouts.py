@@ -44,6 +44,7 @@ class Whereabouts:
         self._settings = AgentSettings()
         self._salt = salt_of("", "")
         self._said: str | None = None
+        self._place = ""
         self._seen = (0, 0)
         self._log = structlog.get_logger("agent.vantage")
         self.present: Vantage | None = None
@@ -62,6 +63,9 @@ class Whereabouts:
         self._tell(found)
         name = found.id if found else NOWHERE
         before, self._said = self._said, name
+        if found and self._place not in ("", found.id):
+            self._directory.learn({"edge": ""})  # learned at another place
+        self._place = found.id if found else self._place
         boottime, wall = self._clock.boottime(), self._clock.wall()
         if record and name != before:
             await self._record(before or "unknown", found, (boottime, wall))
