@@ -45,8 +45,10 @@ def all_routes(services: Services) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
     from collector import api, ingest, sites  # here, because the modules import what this one offers
     from collector.board import pages
+    from collector.prometheus import metrics, remote_read
 
-    return [*ingest.routes(services), *api.routes(services), *sites.routes(services), *pages.routes(services)]
+    modules = (ingest, api, sites, pages, remote_read, metrics)
+    return [route for module in modules for route in module.routes(services)]
 
 
 def _bound(route: Route, services: Services) -> Handler:

@@ -29,10 +29,13 @@ async def read_json_body(request: web.Request, largest: int) -> bytes:
     return await read_body(request, largest)
 
 
-async def read_body(request: web.Request, largest: int) -> bytes:
-    """The body, unpacked if it is gzip; never more than ``largest`` bytes are held, packed or unpacked."""
+async def read_body(request: web.Request, largest: int, *, as_is: str = "") -> bytes:
+    """The body, unpacked if it is gzip; never more than ``largest`` bytes are held, packed or unpacked.
+
+    ``as_is`` names an encoding that the caller unpacks itself, within a bound of its own.
+    """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-    if encoding not in ("identity", "gzip"):
+    if encoding not in ("identity", "gzip", as_is):
         raise Refused(
             415,
             "Content encoding not supported",
@@ -47,7 +50,7 @@ async def read_body(request: web.Request, largest: int) -> bytes:
         raw = await asyncio.wait_for(_read_raw(request, largest), PATIENCE)
     except TimeoutError:
         raise Refused(408, "Body too slow", f"found no whole body within {PATIENCE:.0f} s; send it again") from None
-    if encoding == "identity":
+    if encoding in ("identity", as_is):
         return raw
     return _gunzip(raw, largest) if len(raw) <= _IN_PLACE else await asyncio.to_thread(_gunzip, raw, largest)
 

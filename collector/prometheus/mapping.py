@@ -103,20 +103,6 @@ QUANTILE_LABELS: dict[float, str] = {q: f"{q:g}" for q in QUANTILES}
 OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
 
 
-class Line(NamedTuple):
-    """One Prometheus series without the labels of its source: samples in time order, stale markers included."""
-
-    label_value: str
-    times: Sequence[int]
-    """Milliseconds since the epoch."""
-    values: Sequence[float]
-
-
-def milliseconds(instants: Iterable[int]) -> list[int]:
-    """UTC microseconds as Prometheus's milliseconds."""
-    return [instant // 1000 for instant in instants]
-
-
 def cadence(times: Sequence[int]) -> int:
     """Milliseconds from one window to the next, as it mostly is; the longest silence where fewer than two tell."""
     if len(times) < 2:
