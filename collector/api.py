@@ -36,7 +36,7 @@ def routes(_services: Services) -> list[Route]:
             AGENT,
             get_settings,
             "The settings of the agent that asks; the ETag is their revision.",
-            answers={200: AgentSettings, 304: None, **_FOR_AGENTS},
+            answers={200: AgentSettings, 304: None, 404: Problem, **_FOR_AGENTS},
         ),
         Route(
             "POST",
@@ -120,6 +120,8 @@ async def get_settings(request: web.Request, services: Services) -> web.Response
     source = request[PRINCIPAL].source
     assert source is not None  # noqa: S101 - the gate admitted an agent
     settings = services.handout.of(services.inventory, source, services.now())
+    if settings.missing:
+        raise Refused(404, "Place not in the inventory", f"{settings.missing}; put it back, or retire the agent")
     headers = {"ETag": f'"{settings.revision}"', "Cache-Control": "no-cache"}
     known = {tag.strip().removeprefix("W/").strip('"') for tag in request.headers.get("If-None-Match", "").split(",")}
     if settings.revision in known:

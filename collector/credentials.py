@@ -131,7 +131,8 @@ def join(
     """
     row = _open_code(connection, split_code(code)[0], at)
     role = Role(row.role)
-    superseded, conflicts = [], []
+    superseded: list[str] = []
+    conflicts: list[str] = []
     for other in holders(connection, row.site, row.link, role):
         last = max(heard.get(other.id, 0), other.heard or 0, other.created)
         (superseded if at - last >= SILENT else conflicts).append(other.id)

@@ -86,22 +86,17 @@ async def enrol(settings: CollectorSettings, site: str, role: str, link: str) ->
 
 def _place(settings: CollectorSettings, site: str, role: Role, link: str) -> str:
     """The link that an agent of this role stands for; empty for a room's."""
-    inventory = load_province(settings)
-    found = inventory.sites.get(site) if isinstance(inventory.sites, dict) else None
-    known = {
-        one.id: one
-        for one in (inventory.sites.values() if found or isinstance(inventory.sites, dict) else inventory.sites)
-    }
-    if site not in known:
-        raise NoSuchSite(f"site: found {site!r}, expected one of {', '.join(sorted(known))}")
-    if role is Role.ROOM and not link:
-        return ""
-    links = [one.id for one in known[site].links]
+    sites = load_province(settings).sites
+    if site not in sites:
+        raise NoSuchSite(f"site: found {site!r}, expected one of {', '.join(sites)}")
+    links = [one.id for one in sites[site].links]
     if link and link not in links:
         raise NoSuchSite(f"link: found {link!r}, expected one of {', '.join(links) or 'none: the site has no link'}")
-    if not link and len(links) > 1:
-        raise NoSuchSite(f"link: {site} has several, say which with --link: {', '.join(links)}")
-    return link or (links[0] if links else "")
+    if role is Role.ROOM or link:
+        return link
+    if len(links) > 1:
+        raise NoSuchSite(f"link: {site} has several, say which one with --link: {', '.join(links)}")
+    return links[0] if links else ""
 
 
 async def revoke(settings: CollectorSettings, site: str, role: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from collector.inventory import Inventory, agent_settings
+from collector.inventory.assignments import NoSuchPlace
 from collector.store import Source
 from wire.clock import SECOND, Instant
 
@@ -18,6 +19,8 @@ class Settings:
 
     revision: str
     body: bytes
+    missing: str = ""
+    """Why there are none: the inventory no longer has the agent's place. What it measures is stored all the same."""
 
 
 class Handout:
@@ -36,7 +39,11 @@ class Handout:
         held = self._held.get(place)
         if held is not None and 0 <= now - held[0] < KEPT:
             return held[1]
-        derived = agent_settings(inventory, source.site, source.link, source.role, now)
-        made = Settings(derived.revision, msgspec.json.encode(derived))
+        try:
+            derived = agent_settings(inventory, source.site, source.link, source.role, now)
+        except NoSuchPlace as error:
+            made = Settings("", b"", str(error))
+        else:
+            made = Settings(derived.revision, msgspec.json.encode(derived))
         self._held[place] = (now, made)
         return made

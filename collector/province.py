@@ -32,7 +32,7 @@ def load_province(settings: CollectorSettings) -> Inventory:
 def stamp_of(settings: CollectorSettings) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of the files: another stamp means that they are worth reading again."""
     found = []
-    for path in sorted(folder_of(settings).glob("*.yaml")):
+    for path in sorted(folder_of(settings).glob("*.y*ml")):
         status = path.stat()
         found.append((path.name, status.st_size, status.st_mtime_ns))
     return tuple(found)

@@ -8,8 +8,9 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -160,7 +161,7 @@ async def _bind(runner: web.AppRunner, settings: CollectorSettings, secure: ssl.
 
 def _chores(
     services: Services, secure: ssl.SSLContext | None
-) -> list[tuple[str, "asyncio.coroutines.Coroutine[None, None, None]"]]:
+) -> list[tuple[str, Coroutine[Any, Any, None]]]:
     """What is done beside serving, each at its own pace."""
 
     async def maintain() -> None:
