@@ -138,6 +138,20 @@ def size(text: str) -> int:
     return found
 
 
+def in_words(value: Any) -> str:
+    """A value as a file would say it, for limits in messages and defaults in the reference."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dt.timedelta):
+        if value < dt.timedelta(seconds=1):
+            return f"{value / dt.timedelta(milliseconds=1):g} ms"
+        units = (("h", dt.timedelta(hours=1)), ("min", dt.timedelta(minutes=1)), ("s", dt.timedelta(seconds=1)))
+        return next(
+            (f"{value // size} {unit}" for unit, size in units if not value % size), f"{value.total_seconds():g} s"
+        )
+    return f"{value:%H:%M}" if isinstance(value, dt.time) else str(value)
+
+
 SCALARS: dict[Any, Scalar] = {
     str: Scalar(str, "a text", ""),
     int: Scalar(whole, "a whole number", ""),

@@ -31,7 +31,7 @@ from wire.yaml_nodes import (
     read_text,
     shown,
 )
-from wire.yaml_scalars import SCALARS, ByteSize, NotThis, Scalar, Seconds, number, whole
+from wire.yaml_scalars import SCALARS, ByteSize, NotThis, Scalar, Seconds, in_words, number, whole
 
 __all__ = ["ByteSize", "Document", "Mistake", "Seconds", "SettingsError", "nearest", "open_document", "parse", "read"]
 
@@ -307,7 +307,7 @@ def _within(value: Any, meta: dict[str, Any]) -> bool:
         return False
     if "pattern" in meta and not re.search(meta["pattern"], value):
         return False
-    length = len(value) if isinstance(value, str | list) else 0
+    length = len(value) if isinstance(value, str | list | dict) else 0
     return bool(meta.get("min_length", 0) <= length <= meta.get("max_length", length))
 
 
@@ -340,14 +340,16 @@ def _words(kind: Any, meta: dict[str, Any]) -> str:
         return "a group of keys"
     words = _scalar_of(kind, meta).expected
     if kind is str:
-        return words + _length_words(meta, "characters") + (_pattern_words(meta))
+        return words + _length_words(meta, "characters") + _pattern_words(meta)
     return words + _limit_words(meta)
 
 
 def _limit_words(meta: dict[str, Any]) -> str:
-    if "ge" in meta and "le" in meta:
-        return f" from {meta['ge']} to {meta['le']}"
-    return "".join(f" of {text.format(meta[name])}" for name, (_, text) in _LIMITS.items() if name in meta)
+    limits = {name: in_words(meta[name]) for name in _LIMITS if name in meta}
+    if "ge" in limits and "le" in limits:
+        return f" from {limits['ge']} to {limits['le']}"
+    words = " and ".join(_LIMITS[name][1].format(limit) for name, limit in limits.items())
+    return f" of {words}" if words else ""
 
 
 def _length_words(meta: dict[str, Any], unit: str) -> str:
@@ -360,7 +362,8 @@ def _length_words(meta: dict[str, Any], unit: str) -> str:
 
 
 def _pattern_words(meta: dict[str, Any]) -> str:
-    return f" that matches {meta['pattern']}" if "pattern" in meta else ""
+    """A pattern is shown only where no example says it better."""
+    return f" that matches {meta['pattern']}" if "pattern" in meta and not meta.get("examples") else ""
 
 
 def _example_text(example: Any) -> str:
