@@ -64,7 +64,7 @@ class SpoolFile:
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             _sync_folder(path.parent)
-        self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             self._begin(path, machine)
             self.before: Life | None = self._life()
@@ -248,7 +248,8 @@ class SpoolFile:
     def _shrink(self) -> None:
         free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         if free > _MOST_FREE_PAGES:
-            self._db.execute(f"PRAGMA incremental_vacuum({_MOST_FREE_PAGES})").fetchall()
+            # by executescript, which steps to the end; execute would free one page
+            self._db.executescript(f"PRAGMA incremental_vacuum({_MOST_FREE_PAGES})")
 
     # limits
 
