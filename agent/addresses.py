@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
-from agent.neterrors import NOT_NAMES, Unresolved, without_ipv6
+from agent.neterrors import NOT_NAMES, Unresolved, finding_of, without_ipv6
 from wire.reasons import Reason
 
 Host = Annotated[
@@ -139,7 +139,7 @@ async def connect(addresses: list[Address], within: float) -> Connected:
             telling = not (address.family == socket.AF_INET6 and without_ipv6(problem))
             problems.insert(0 if telling and address.family == socket.AF_INET else len(problems), problem)
             if telling:
-                failures.append(f"{address.family_name}: {problem.strerror or 'timed out'}")
+                failures.append(f"{address.family_name}: {finding_of(problem).reason}")
         else:
             return Connected(sock, address, took, tuple(failures))
     raise problems[0]
