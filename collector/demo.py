@@ -23,7 +23,7 @@ from collector.enrolment import Enrolled, write_join_file
 from collector.province import example, load_province
 from collector.serve import CannotStart, listening, lone, opened
 from collector.services import Services
-from collector.settings import CollectorSettings
+from collector.settings import CollectorSettings, load
 from collector.store.schema import agent as agent_table
 from wire.settings import Role
 
@@ -42,7 +42,7 @@ sites:
 """
 
 
-def prepare(folder: Path) -> CollectorSettings:
+def prepare(folder: Path, port: int) -> CollectorSettings:
     """Folders and files of the demo, each made once, so that what a person changes in them stays."""
     inventory = folder / "inventory"
     inventory.mkdir(parents=True, exist_ok=True)
@@ -52,14 +52,16 @@ def prepare(folder: Path) -> CollectorSettings:
     site = inventory / "this-machine.yaml"
     if not site.exists():
         site.write_text(_SITE_FILE, encoding="utf-8")
-    return CollectorSettings(data=str(folder / "collector"), inventory=str(inventory))
+    config = folder / "collector.yaml"
+    content = f"# Written by phrom-collector demo.\nport: {port}\ndata: collector\ninventory: inventory\n"
+    config.write_text(content, encoding="utf-8")
+    return load(config)
 
 
 async def run(folder: Path, port: int) -> None:
     """Runs until Ctrl-C or SIGTERM; raises :class:`CannotStart`."""
     folder = await asyncio.to_thread(folder.resolve)
-    settings = await asyncio.to_thread(prepare, folder)
-    settings = CollectorSettings(data=settings.data, inventory=settings.inventory, port=port)
+    settings = await asyncio.to_thread(prepare, folder, port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -201,7 +203,7 @@ What to try next (in another terminal):
   {bin_}/phrom-agent --config {config} once        measure everything here once, and print it
   {bin_}/phrom-agent --config {config} doctor      can this machine do an agent's work
   curl -s {url}/metrics                            the collector's own health, for Prometheus
-  {bin_}/phrom-collector enrol na-yung --data {folder / "collector"}
+  {bin_}/phrom-collector enrol na-yung --config {folder / "collector.yaml"}
                                                    a code, by which another machine joins as a district
   edit {folder / "inventory"}/                     and see the board follow within seconds
 

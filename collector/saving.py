@@ -8,12 +8,10 @@ import hashlib
 import io
 import os
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +20,9 @@ import msgspec
 from collector.province import folder_of
 from collector.serve import lone
 from collector.settings import CollectorSettings
+from collector.store.backup import BackupFailed, NotABackup, StoreNotEmpty
+from collector.store.backup import back_up as copy_store
+from collector.store.backup import restore as restore_store
 
 FORMAT = 1
 STORE = "phrom.db"
@@ -50,19 +51,13 @@ def back_up(settings: CollectorSettings, file: Path) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.data) as folder:
             snapshot = Path(folder) / STORE
-            _snapshot(settings.store_file, snapshot)
+            copy_store(settings.store_file, snapshot)
             _pack(settings, snapshot, part)
         part.replace(file)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, BackupFailed) as error:
         part.unlink(missing_ok=True)
         raise BadBackup(f"{file}: not written: {error}") from error
     return file.stat().st_size
-
-
-def _snapshot(source: Path, to: Path) -> None:
-    with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as held, closing(sqlite3.connect(to)) as copy:
-        held.backup(copy)  # in one step: one snapshot, however long it takes
-        copy.execute("PRAGMA journal_mode=DELETE")
 
 
 def _pack(settings: CollectorSettings, snapshot: Path, part: Path) -> None:
@@ -113,8 +108,13 @@ def restore_from(settings: CollectorSettings, file: Path) -> list[str]:
             raise BadBackup(f"{folder}: not empty; restore goes into an empty data folder: move the old one away first")
         with tempfile.TemporaryDirectory(prefix=".restore-", dir=folder) as scratch:
             names = _unpack(file, Path(scratch))
-            _check_store(Path(scratch) / STORE)
+            try:
+                restore_store(Path(scratch) / STORE, settings.store_file, time.time_ns() // 1000)
+            except (NotABackup, StoreNotEmpty) as error:
+                raise BadBackup(f"{file}: {error}") from error
             for name in names:
+                if name == STORE:
+                    continue
                 target = folder / name.replace("inventory/", f"{KEPT_INVENTORY}/")
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 shutil.move(Path(scratch) / name, target)
@@ -156,15 +156,3 @@ def _take(archive: tarfile.TarFile, one: tarfile.TarInfo, manifest: _Manifest, f
     if _digest(target) != manifest.files[one.name]:
         raise BadBackup(f"{file}: {one.name} is not as it was written: its SHA-256 differs; the file is damaged")
     return one.name
-
-
-def _check_store(store: Path) -> None:
-    if not store.exists():
-        raise BadBackup(f"the backup lacks {STORE}")
-    try:
-        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-            answer = connection.execute("PRAGMA quick_check").fetchone()[0]
-    except sqlite3.Error as error:
-        raise BadBackup(f"{STORE} in the backup: {error}") from error
-    if answer != "ok":
-        raise BadBackup(f"{STORE} in the backup is damaged: {answer}")

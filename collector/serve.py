@@ -25,6 +25,7 @@ from collector.province import keep, load_province, stamp_of
 from collector.services import Services
 from collector.settings import CollectorSettings
 from collector.store import Store
+from collector.store.retention import Retention
 from wire import systemd
 from wire.clock import Instant
 from wire.logs import Trouble
@@ -159,13 +160,14 @@ async def _bind(runner: web.AppRunner, settings: CollectorSettings, secure: ssl.
         raise CannotStart(f"cannot listen on {place}: {os.strerror(error.errno or 0)}; check bind and port") from error
 
 
-def _chores(
-    services: Services, secure: ssl.SSLContext | None
-) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str, Coroutine[Any, Any, None]]]:
     """What is done beside serving, each at its own pace."""
 
     async def maintain() -> None:
-        await services.store.maintain(services.now())
+        kept = services.settings.retention
+        await services.store.maintain(
+            services.now(), Retention(kept.windows_days, kept.evidence_days, kept.rollups_days)
+        )
 
     async def flush() -> None:
         await services.accounts.flush()
@@ -174,7 +176,7 @@ def _chores(
     found = [
         ("tokens", every(1.0, "reading tokens", services.accounts.refresh)),
         ("flush", every(15.0, "writing who was heard", flush)),
-        ("maintain", every(20.0, "keeping the store", maintain)),
+        ("maintain", every(60.0, "keeping the store", maintain)),
         ("inventory", every(10.0, "reading the inventory", _Reload(services))),
         ("watchdog", systemd.watchdog()),
     ]

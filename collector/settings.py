@@ -26,8 +26,8 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=2, le=3660, description="days that single windows are kept", examples=[90])
     ] = 90
     rollups_days: Annotated[
-        int, Meta(ge=30, le=36600, description="days that hourly roll-ups are kept", examples=[1830])
-    ] = 1830
+        int, Meta(ge=30, le=36600, description="days that hourly roll-ups are kept", examples=[3660])
+    ] = 3660
     evidence_days: Annotated[
         int, Meta(ge=30, le=36600, description="days that evidence is kept with its exact bytes", examples=[1830])
     ] = 1830
