@@ -7,7 +7,7 @@ rollback everything is forgotten and read again.
 from sqlalchemy import Connection
 
 from collector.store.staging import Stage
-from collector.store.times import Boot
+from collector.store.times import Boot, anchors_of
 from wire.clock import Anchor
 
 MOST_REMEMBERED = 50_000
@@ -201,9 +201,3 @@ class Memory:
         number = self._next[table]
         self._next[table] = number + 1
         return number
-
-
-def anchors_of(connection: Connection, number: int, boot: str) -> list[Anchor]:
-    """The anchors kept of one boot."""
-    rows = connection.exec_driver_sql("SELECT boottime, utc, error FROM anchor WHERE boot = ?", (number,))
-    return [Anchor(boot, boottime, utc, error) for boottime, utc, error in rows]

@@ -30,11 +30,12 @@ __all__ = [
     "observations",
     "records",
     "series",
+    "window_decoder",
     "windows",
 ]
 
 _KEY = "site, link, role, probe, target, platform"
-_window = msgspec.json.Decoder(Window)
+window_decoder = msgspec.json.Decoder(Window)
 
 
 class SeriesFound(NamedTuple):
@@ -104,7 +105,7 @@ def rows_of(connection: Connection, number: int, start: Instant, end: Instant) -
 
 def _row(row: Any) -> Row:
     boot, end_utc, error, received, stream, seq, body = row
-    return Row(boot, end_utc, error, received, stream, seq, _window.decode(body))
+    return Row(boot, end_utc, error, received, stream, seq, window_decoder.decode(body))
 
 
 def _packed(connection: Connection, number: int, start: Instant, end: Instant) -> list[bytes]:

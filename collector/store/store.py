@@ -5,18 +5,22 @@ import contextvars
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine
 
 from collector.store import dialect
+from collector.store.backup import back_up
 from collector.store.ledger import Ledger, Take
+from collector.store.maintenance import Stepped, mark_waited, pack_some
 from collector.store.memory import Memory
+from collector.store.retention import Retention, delete_hours, find_expired, row_steps
 from collector.store.shapes import Limits, Source, Taken
-from collector.store.times import Retime, retime
+from collector.store.times import Retime, loose_boots, retime
 from collector.store.writer import Writer
 from wire.batch import AgentClock, Sealed
 from wire.clock import Instant
@@ -35,6 +39,14 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+class Maintained(NamedTuple):
+    """What a round of maintenance did: hours rolled up, windows packed, rows and packed hours deleted."""
+
+    hours: int
+    windows: int
+    deleted: int
 
 
 class Store:
@@ -56,7 +68,9 @@ class Store:
         """Opens or makes the file and migrates it. Blocks: from a coroutine use ``asyncio.to_thread``."""
         writing = dialect.connect(path, read_only=False)
         migrate(writing)
-        return cls(path, writing, dialect.connect(path, read_only=True, pool_size=READERS))
+        store = cls(path, writing, dialect.connect(path, read_only=True, pool_size=READERS))
+        store._writer.post(store._resume)
+        return store
 
     def close(self) -> None:
         """Finishes what is queued, then closes. Blocks: from a coroutine use ``asyncio.to_thread``."""
@@ -95,6 +109,43 @@ class Store:
         """Runs a function with a read-only connection in a thread; it sees one snapshot."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, self._read, function)
+
+    async def maintain(self, now: Instant, keep: Retention = Retention()) -> "Maintained":  # noqa: B008
+        """Packs past hours, recomputes their roll-ups and deletes what is too old, until nothing is left to do.
+
+        Every step is a short transaction, so that posts between them wait milliseconds; call it about once a minute.
+        """
+        hours = windows = deleted = 0
+        await self.write(partial(mark_waited, now=now))
+        more = True
+        while more:
+            stepped = await self.write(partial(self._pack, now))
+            hours, windows, more = hours + len(stepped.hours), windows + stepped.windows, stepped.more
+        for expired in await self.read(partial(find_expired, now=now, keep=keep)):
+            while some := await self.write(partial(delete_hours, expired=expired)):
+                deleted += some
+        for step in row_steps(now, keep):
+            while some := await self.write(step):
+                deleted += some
+        self.counters["hours_packed"] += hours
+        self.counters["windows_packed"] += windows
+        self.counters["rows_expired"] += deleted
+        return Maintained(hours, windows, deleted)
+
+    def _pack(self, now: Instant, connection: Connection) -> Stepped:
+        stepped = pack_some(connection, now)
+        self._memory.dirty.difference_update(stepped.hours)
+        return stepped
+
+    async def back_up(self, target: Path) -> int:
+        """Copies the store to a file while it runs; returns its bytes. Raises
+        :class:`collector.store.backup.BackupFailed`."""
+        return await asyncio.to_thread(back_up, self.path, target)
+
+    def _resume(self, connection: Connection) -> None:
+        """At start: corrects those times again that a crash kept from being corrected after their anchor came."""
+        for boot in loose_boots(connection):
+            self._improve(Retime(boot, 0, 2**62))
 
     def _improve(self, work: Retime) -> None:
         """Corrects times again in small transactions of their own, between the posts."""

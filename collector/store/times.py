@@ -106,6 +106,22 @@ class Retime(NamedTuple):
     high: int
 
 
+def anchors_of(connection: Connection, number: int, boot: str) -> list[Anchor]:
+    """The anchors kept of one boot."""
+    rows = connection.exec_driver_sql("SELECT boottime, utc, error FROM anchor WHERE boot = ?", (number,))
+    return [Anchor(boot, boottime, utc, error) for boottime, utc, error in rows]
+
+
+def loose_boots(connection: Connection) -> list[Boot]:
+    """Boots that have an anchor and rows without a time or with an uncertain one."""
+    rows = connection.exec_driver_sql(
+        "SELECT number, id FROM boot WHERE number IN (SELECT boot FROM anchor) AND (number IN"
+        " (SELECT boot FROM window WHERE end_utc IS NULL OR error > 2000000) OR number IN"
+        " (SELECT boot FROM record WHERE end_utc IS NULL OR error > 2000000))"
+    )
+    return [Boot(number, boot, anchors_of(connection, number, boot)) for number, boot in rows.all()]
+
+
 _LOOSE_WINDOWS = (
     "SELECT id, series, end_bt, end_utc, error FROM window WHERE boot = ? AND (end_utc IS NULL OR error > 2000000)"
     " AND end_bt BETWEEN ? AND ? ORDER BY end_bt LIMIT ?"
