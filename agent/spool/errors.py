@@ -58,6 +58,8 @@ def cause_of(error: sqlite3.Error | OSError, path: Path) -> Exception:
         return _full(path, error)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return _read_only(path, error)
+    if code == sqlite3.SQLITE_IOERR and not os.access(path.parent, os.W_OK):
+        return _read_only(path, error)
     if code == sqlite3.SQLITE_IOERR:
         return _failing(path, error)
     return SpoolDamaged(f"{path}: {error}")
