@@ -14,11 +14,24 @@ import ipaddress
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from agent.probes.tls.inspection import product
 from wire.reasons import Reason
+
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    IndexError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises for bytes that are no proper certificate; found by damaging every byte of one."""
 
 
 class Explained(NamedTuple):
@@ -46,7 +59,7 @@ def explain(chain: list[bytes], host: str, now: float, verdict: Reason) -> Expla
             "not_after": _text(leaf.not_valid_after_utc),
             "sent": f"{len(chain)} certificates",
         }
-    except (ValueError, IndexError, x509.ExtensionNotFound) as problem:
+    except UNREADABLE as problem:
         return Explained(verdict, "", {"detail": f"unreadable certificate: {problem}"[:200]}, None)
     reason = verdict
     found = product(issuer)
