@@ -160,8 +160,8 @@ SCALARS: dict[Any, Scalar] = {
     dt.date: Scalar(date, "a date", "2026-11-21"),
     dt.time: Scalar(time, "a time of day", "13:00"),
     dt.datetime: Scalar(moment, "a date and time", "2026-11-21 09:00"),
-    dt.timedelta: Scalar(duration, "a duration with its unit", "10 min"),
-    "seconds": Scalar(seconds, "a duration with its unit", "10 min"),
+    dt.timedelta: Scalar(duration, "a duration", "10 min"),
+    "seconds": Scalar(seconds, "a duration", "10 min"),
     "bytes": Scalar(size, "a size with its unit", "500 MB"),
 }
 """Converters by declared type, or by the name in ``Meta(extra={"as": …})``. Others may add theirs."""
