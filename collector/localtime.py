@@ -33,10 +33,13 @@ def date_text(instant: Instant, language: str, *, weekday: bool = False) -> str:
 
 
 def clock_text(instant: Instant, language: str, *, seconds: bool = False) -> str:
-    """``09.41 น.``, the official Thai way of writing a time of day; in English ``09:41``."""
+    """``09.41 น.``, the official Thai way of writing a time of day; in English ``09:41``.
+
+    The space before น. does not break, so that no line begins with it.
+    """
     moment = bangkok(instant)
     if language == "th":
-        return moment.strftime("%H.%M.%S น." if seconds else "%H.%M น.")
+        return moment.strftime("%H.%M.%S" if seconds else "%H.%M") + "\N{NO-BREAK SPACE}น."
     return moment.strftime("%H:%M:%S" if seconds else "%H:%M")
 
 

@@ -109,7 +109,18 @@ TARGETS: dict[str, str] = {
     "edge": _("provider's first hop"),
     "resolver": _("name server in use"),
     "collector": _("collector"),
-    "host": _("measuring machine"),
-    "self": _("measuring machine"),
+    "machine": _("measuring machine"),
+    "udp": _("outside world"),
     "clock": _("time server"),
+}
+ANCHOR = _("reference host %(number)s")
+"""What ``anchor-1`` is called."""
+
+ENDPOINTS: dict[str, str] = {"dns": "name", "tls": "tls", "tcp": "tcp", "http": "web", "stun": "media", "icmp": "echo"}
+"""Usual ids of a platform's endpoints: where the probe's word says it all, the id is not shown."""
+
+ROLES: dict[str, str] = {
+    "link": _("measures the link"),
+    "room": _("measures the room"),
+    "both": _("measures link and room"),
 }

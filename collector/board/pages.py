@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 
 from collector.board.charts import Point, chart
 from collector.board.render import language_of, page
-from collector.board.views import Day, Words, board_rows, facts, fault_line, groups, main_duration
+from collector.board.views import Day, Words, board_rows, facts, fault_line, groups, main_duration, nearest_first
 from collector.gate import ANYONE, PERSON, Route
 from collector.inventory import Inventory, Site, occurrences
+from collector.inventory.assignments import NoSuchPlace
 from collector.inventory.files import contract_on
 from collector.localtime import age_text, bangkok, clock_text, date_text
 from collector.picture import Expected, SitePicture, State
@@ -74,21 +75,25 @@ def words_for(inventory: Inventory, language: str) -> Words:
 
 
 def picture_of(services: Services, site: str, now: Instant) -> SitePicture:
-    """A site as it is now, held against what its settings assign."""
-    sources = {agent.source for agent in services.picture.site(site, now).agents}
-    expected = {one for source in sources for one in _expected(services, source, now)}
-    return services.picture.site(site, now, expected if sources else None)
+    """A site as it is now, held against what its agents are told to measure."""
+    seen = services.picture.site(site, now)
+    if not seen.agents or site not in services.inventory.sites:
+        return seen
+    expected = {one for agent in seen.agents for one in _expected(services, agent.source, now)}
+    return services.picture.site(site, now, expected)
 
 
-def _expected(services: Services, source: Source, now: Instant) -> list[Expected]:
-    settings = services.handout.of(services.inventory, source, now)
-    return _assigned(settings.body)
+def _expected(services: Services, source: Source, now: Instant) -> tuple[Expected, ...]:
+    try:
+        return _assigned(services.handout.of(services.inventory, source, now).body)
+    except NoSuchPlace:  # its link is no longer in the inventory: nothing is expected of that agent
+        return ()
 
 
-@cache
-def _assigned(body: bytes) -> list[Expected]:
+@lru_cache(maxsize=1024)
+def _assigned(body: bytes) -> tuple[Expected, ...]:
     assigned = msgspec.json.decode(body, type=AgentSettings).assignments
-    return [Expected(one.probe, one.target, one.platform) for one in assigned]
+    return tuple(Expected(one.probe, one.target, one.platform) for one in assigned)
 
 
 async def get_province(request: web.Request, services: Services) -> web.StreamResponse:
@@ -166,7 +171,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         state=picture.state,
         word=words(STATES[picture.state]),
         heard=age_text(now - picture.heard, language) if picture.heard is not None else "",
-        wrong=[fault_line(one, words, now) for one in shown],
+        wrong=[fault_line(one, words, now) for one in nearest_first(shown)],
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
         facts=facts(picture, words, _about(listed, inventory, words, now)),
         groups=groups(picture, days, charts, words, now),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from collector.catalogue import catalogue
 from collector.localtime import age_text, since_text
 from collector.picture import Doubt, Expected, SeriesNow, SitePicture, State
-from collector.words import DOUBTS, OUTCOMES, PROBES, REASONS, STATES, TARGETS
+from collector.words import ANCHOR, DOUBTS, ENDPOINTS, OUTCOMES, PROBES, REASONS, ROLES, STATES, TARGETS
 from wire.clock import Instant
 from wire.histogram import Histogram
 from wire.observation import Window
@@ -19,6 +19,11 @@ LINES = 3
 """How many faults of a site the board lists before it says how many more there are."""
 MAIN = {"icmp": "rtt", "edge": "rtt", "dns": "lookup", "tcp": "connect", "tls": "handshake", "http": "whole"}
 """The duration that stands for a probe; another probe's is ``rtt`` or the first it has."""
+NEAREST = ("machine", "gateway", "edge", "resolver", "udp", "anchor-1", "anchor-2")
+LAYERS = ("gateway", "icmp", "edge", "dns", "stun", "tcp", "tls", "http", "sip")
+"""Own targets by their distance and probes by their layer: in this order faults are told."""
+MUCH_BACKLOG = 20
+"""Batches; fewer are merely on their way."""
 OUTCOME_STATES = {
     Outcome.OK: State.OK,
     Outcome.FAILED: State.FAILING,
@@ -83,17 +88,26 @@ class Words:
         """The text in this language."""
         return self._texts.gettext(text)
 
-    def target(self, probe: str, target: str, platform: str) -> str:
-        """``Zoom: web (connection)``: which target, and what is measured on it."""
-        name = self(TARGETS[target]) if target in TARGETS else target
+    def place(self, target: str, platform: str) -> str:
+        """What stands at the other end: ``Zoom``, ``router of the site``, ``reference host 1``."""
         if platform:
-            rest = target.removeprefix(platform).strip(".:/-")
-            name = (
-                f"{self._platforms.get(platform, platform)}: {rest}"
-                if rest
-                else self._platforms.get(platform, platform)
-            )
-        return f"{name} ({self(PROBES.get(probe, probe))})"
+            return self._platforms.get(platform, platform)
+        kind, _, number = target.partition("-")
+        if kind == "anchor" and number:
+            return self(ANCHOR) % {"number": number}
+        return self(TARGETS[target]) if target in TARGETS else target
+
+    def what(self, probe: str, target: str, platform: str) -> str:
+        """What is measured there: ``web page``, ``connection (tcp-443)``."""
+        word = self(PROBES[probe]) if probe in PROBES else probe
+        endpoint = target.removeprefix(f"{platform}.") if platform else ""
+        return f"{word} ({endpoint})" if endpoint and endpoint != ENDPOINTS.get(probe) else word
+
+    def target(self, probe: str, target: str, platform: str) -> str:
+        """``Zoom, web page``: both."""
+        place = self.place(target, platform)
+        what = self.what(probe, target, platform)
+        return what if place.casefold() == what.casefold() else f"{place}, {what}"
 
     def reason(self, window: Window) -> str:
         """Why a window is not ``ok``; its outcome in a word where it gives no reason."""
@@ -117,7 +131,7 @@ def board_rows(
 
 
 def _board_row(name: str, picture: SitePicture, words: Words, now: Instant) -> BoardRow:
-    shown = picture.failing if picture.state is State.FAILING else ()
+    shown = nearest_first(picture.failing) if picture.state is State.FAILING else []
     wrong = tuple(fault_line(one, words, now) for one in shown[:LINES])
     note = ""
     if picture.state is State.UNKNOWN:
@@ -136,6 +150,17 @@ def _board_row(name: str, picture: SitePicture, words: Words, now: Instant) -> B
     )
 
 
+def nearest_first(faults: Iterable[SeriesNow]) -> list[SeriesNow]:
+    """Faults nearest to the site first: a dead router explains a silent platform, never the other way round."""
+
+    def distance(one: SeriesNow) -> tuple[bool, int, int, str]:
+        near = NEAREST.index(one.key.target) if one.key.target in NEAREST else len(NEAREST)
+        layer = LAYERS.index(one.key.probe) if one.key.probe in LAYERS else len(LAYERS)
+        return bool(one.key.platform), near, layer, one.key.platform
+
+    return sorted(faults, key=distance)
+
+
 def fault_line(one: SeriesNow, words: Words, now: Instant) -> str:
     """``Zoom: web (connection): took too long, since 09.41``."""
     what = words.target(one.key.probe, one.key.target, one.key.platform)
@@ -150,13 +175,13 @@ def groups(
     link: list[SeriesNow] = []
     machine: list[SeriesNow] = []
     platforms: dict[str, list[SeriesNow]] = {}
-    for one in sorted(picture.series, key=lambda one: (one.key.platform, one.key.target, one.key.probe)):
+    for one in nearest_first(picture.series):
         if one.key.platform:
             platforms.setdefault(one.key.platform, []).append(one)
         else:
             (machine if one.key.probe in ("host", "ntp") else link).append(one)
     found = [(words("Link"), link)]
-    found.extend((words.target("", "", platform).rpartition(" (")[0], rows) for platform, rows in platforms.items())
+    found.extend((words.place("", platform), rows) for platform, rows in platforms.items())
     found.append((words("Measuring machine"), machine))
     return [Group(title, [_series_row(one, days, charts, words, now) for one in rows]) for title, rows in found if rows]
 
@@ -174,8 +199,8 @@ def _series_row(
     else:
         word = words.reason(one.window)
     return SeriesRow(
-        title=words(PROBES.get(key.probe, key.probe)),
-        detail=words(TARGETS.get(key.target, key.target)) + f" · {key.probe}",
+        title=words.what(*key) if key.platform else words.target(*key),
+        detail=f"{key.target} · {key.probe}",
         state=state,
         word=word,
         value=value_text(one.window),
@@ -244,8 +269,8 @@ def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) 
     found = [(words(label), value) for label, value in about if value]
     for agent in picture.agents:
         backlog = agent.backlog.get("batches", 0)
-        text = f"{agent.source.role}, {agent.version or '?'}"
-        if backlog:
+        text = words(ROLES.get(agent.source.role, agent.source.role)) + (f", {agent.version}" if agent.version else "")
+        if backlog > MUCH_BACKLOG:
             text += " · " + words("%(number)d batches still to come") % {"number": backlog}
         found.append((words("Agent"), text))
     return found

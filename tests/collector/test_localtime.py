@@ -21,8 +21,8 @@ NINE = at(2026, 11, 21, 2, 0)
 def test_thai_dates_are_buddhist_and_abbreviated_as_in_letters():
     assert date_text(NINE, "th") == "21 พ.ย. 2569"
     assert date_text(NINE, "th", weekday=True) == "วันเสาร์ที่ 21 พ.ย. 2569"
-    assert clock_text(NINE, "th") == "09.00 น."
-    assert clock_text(NINE, "th", seconds=True) == "09.00.00 น."
+    assert clock_text(NINE, "th") == "09.00\u00a0น."
+    assert clock_text(NINE, "th", seconds=True) == "09.00.00\u00a0น."
 
 
 def test_english_dates_are_of_the_common_era():
@@ -37,8 +37,8 @@ def test_the_day_turns_at_seventeen_utc():
 
 
 def test_a_moment_of_another_day_carries_its_date():
-    assert since_text(NINE - HOUR, NINE, "th") == "08.00 น."
-    assert since_text(NINE - DAY, NINE, "th") == "20 พ.ย. 2569 09.00 น."
+    assert since_text(NINE - HOUR, NINE, "th") == "08.00\u00a0น."
+    assert since_text(NINE - DAY, NINE, "th") == "20 พ.ย. 2569 09.00\u00a0น."
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ async def test_an_unknown_reason_is_news_from_a_newer_agent_and_a_mistake_from_o
 
 def bad_batches() -> dict[str, tuple[Sealed, str]]:
     """One batch for each way to be wrong, with its refusal."""
-    nan = b'{"protocol":"1.0","stream":"%s","name":"monitor","seq":1,"prev":"%s","observations":[{"kind":"window","v":NaN}]}'
+    nan = b'{"protocol":"1.0","stream":"%s","name":"monitor","seq":1,"prev":"%s","observations":[{"v":NaN}]}'
     huge = msgspec.Raw(msgspec.json.encode(as_dict()).replace(b"0.000123", b"1e999"))
     good = Chain().seal(window(AT))
     return {
