@@ -21,7 +21,6 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from agent.probes.tls.inspection import product
 from wire.reasons import Reason
 
-
 UNREADABLE = (
     ValueError,
     TypeError,
