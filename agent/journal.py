@@ -50,6 +50,7 @@ class Journal:
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble = Trouble(structlog.get_logger(__name__), "records lost", "spool takes records again")
+        self._ended = False
         self.lost = Lost()
         """What the next batch that can be written will declare."""
         self.lost_ever = 0
@@ -102,11 +103,13 @@ class Journal:
         )
 
     async def stopped(self, why: str = "") -> None:
-        """Writes what waits, then ``stopped`` as the last record of the run."""
+        """Writes what waits, then ``stopped`` as the last record of the run; what the last delivery may still have to
+        tell does not make the stop unclean."""
         await self._flush()
+        self._ended = True
         one = note(self._clock, Event.STOPPED, facts={"why": why} if why else {})
         async with self._writing:
-            await self._put(StreamName.EVIDENCE, [*self._told(), Record.of(one)], own=1, last=True)
+            await self._put(StreamName.EVIDENCE, [*self._told(), Record.of(one)], own=1)
 
     async def _flush_later(self) -> None:
         await self._clock.sleep(self._gather)
@@ -142,11 +145,11 @@ class Journal:
             notes.append(note(self._clock, Event.SPOOL_DROPPED, start=self.lost.start, counts=counts, facts=facts))
         return [Record.of(one) for one in notes]
 
-    async def _put(self, stream: StreamName, records: list[Record], *, own: int, last: bool = False) -> None:
+    async def _put(self, stream: StreamName, records: list[Record], *, own: int) -> None:
         """``own`` of the records, at the end, are the callers'; the others tell of reports and losses."""
         reports = len(self._spool.reports)
         try:
-            await self._spool.put_records(stream, records, last=last)
+            await self._spool.put_records(stream, records, last=self._ended)
         except SpoolUnavailable as error:
             self._lose(stream, own, error)
             return
