@@ -188,7 +188,7 @@ class Histograms(msgspec.Struct, array_like=True, gc=False):
                 continue
             many = sum(counts[at : at + size])
             at += size
-            found.append(low[row] + rest[row] / many if many else None)
+            found.append((low[row] * many + rest[row]) / many if many else None)
         return _spread_out(found, self.rows, count)
 
 

@@ -20,7 +20,7 @@ PHEN = Source("agent-2", "phen", "main", "both")
 
 
 def window(end: int, target: str = "gateway", *, boot: str = BOOT, length: int = 60 * SECOND, **more: Any) -> Window:
-    """A window ending at a boottime."""
+    """A window ending at a boottime, cut off where the machine started."""
     settled: dict[str, Any] = {
         "probe": "icmp",
         "outcome": Outcome.OK,
@@ -30,9 +30,9 @@ def window(end: int, target: str = "gateway", *, boot: str = BOOT, length: int =
     }
     return Window(
         boot=boot,
-        start=end - length,
+        start=max(0, end - length),
         end=end,
-        wall_start=EPOCH + end - length,
+        wall_start=EPOCH + max(0, end - length),
         wall_end=EPOCH + end,
         target=target,
         **(settled | more),

@@ -1,7 +1,6 @@
 """Packed hours: nothing is lost, little is kept."""
 
 import random
-from typing import Any
 
 import msgspec
 import pytest
