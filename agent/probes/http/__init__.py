@@ -161,7 +161,8 @@ def _next(url: URL, answer: Answer) -> URL | None:
 
 def _plain(url: URL) -> str:
     """Scheme, host and path: a query may carry a room's number or a password."""
-    return str(url.with_query(None).with_fragment(None).with_user(None))[:300]
+    bare = url.with_query(None).with_fragment(None)
+    return str(bare.with_user(None) if bare.host else bare)[:300]
 
 
 def _failure(problem: Exception, visit: _Visit) -> Finding:

@@ -35,10 +35,12 @@ class Steps:
         """What was under way last; says where a time limit struck."""
         self.family = ""
         self._since = 0
+        self._connecting = False
 
     def begin(self, stage: str) -> None:
         """A step begins now."""
         self.stage = stage
+        self._connecting = False
         self._since = time.perf_counter_ns()
 
     def done(self, next_stage: str) -> None:
@@ -46,7 +48,14 @@ class Steps:
         now = time.perf_counter_ns()
         self.took.setdefault(self.stage, []).append(now - self._since)
         self.stage = next_stage
+        self._connecting = False
         self._since = now
+
+    def connecting(self) -> None:
+        """The first socket was made: what aiohttp did until then is not the network's time."""
+        if self.stage == "connect" and not self._connecting:
+            self._connecting = True
+            self._since = time.perf_counter_ns()
 
     def handshaking(self) -> None:
         """TCP stands and TLS begins."""
@@ -132,6 +141,7 @@ def _socket(address: Any) -> socket.socket:
     family, kind, protocol, _, _ = address
     steps = _steps.get()
     if steps is not None:
+        steps.connecting()
         steps.family = "ipv6" if family == socket.AF_INET6 else "ipv4"
     sock = socket.socket(family, kind, protocol)
     sock.setblocking(False)
