@@ -19,8 +19,8 @@ SETTLE = 5 * MINUTE
 AWAIT_ANCHOR = DAY
 """Rows whose time is uncertain wait so long for a better anchor before they are packed."""
 
-_HOUR = insert_over("hour", ("key", "windows", "body"))
-_ROLLUP = insert_over("rollup", ("key", "body"))
+_HOUR = insert_over("hour", ("key", "series", "windows", "body"))
+_ROLLUP = insert_over("rollup", ("key", "series", "body"))
 
 
 class Stepped(NamedTuple):
@@ -71,12 +71,12 @@ def settle_hour(connection: Connection, series: int, hour: int, now: Instant) ->
             moved.append((number,))
     settled = _in_order(settled)
     if moved:
-        connection.exec_driver_sql(_HOUR, (key, len(settled), pack(settled)))
+        connection.exec_driver_sql(_HOUR, (key, series, len(settled), pack(settled)))
         connection.exec_driver_sql("DELETE FROM window WHERE id = ?", moved)
     whole = settled + waiting
     if whole:
         made = roll_up(hour, ((row.window, row.error) for row in whole))
-        connection.exec_driver_sql(_ROLLUP, (key, pack_rollup(made)))
+        connection.exec_driver_sql(_ROLLUP, (key, series, pack_rollup(made)))
     else:  # every window of it was given another time
         connection.exec_driver_sql("DELETE FROM rollup WHERE key = ?", (key,))
     return len(moved)

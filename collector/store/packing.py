@@ -22,8 +22,8 @@ LEVEL = 9
 HEADER = struct.Struct("<BHqqqq")
 """Version, rows; of the first row: end (UTC), end (UTC) less end (boottime), wall clock less end (UTC), seq."""
 VERSION = 1
-SERIES_BITS = 24
-"""``key = series << 24 | hour``; hours since the epoch need 24 bits until the year 3883."""
+SERIES_BITS = 20
+"""``key = hour << 20 | series``: a million series."""
 
 
 class UnreadablePack(ValueError):
@@ -43,8 +43,8 @@ class Row(NamedTuple):
 
 
 def key_of(series: int, hour: int) -> int:
-    """The key of tables ``hour`` and ``rollup``."""
-    return series << SERIES_BITS | hour
+    """The key of tables ``hour`` and ``rollup``; ``hour`` counts from the epoch."""
+    return hour << SERIES_BITS | series
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):

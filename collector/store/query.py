@@ -110,8 +110,8 @@ def _row(row: Any) -> Row:
 
 def _packed(connection: Connection, number: int, start: Instant, end: Instant) -> list[bytes]:
     rows = connection.exec_driver_sql(
-        "SELECT body FROM hour WHERE key BETWEEN ? AND ? ORDER BY key",
-        (key_of(number, max(0, start // HOUR)), key_of(number, max(0, end // HOUR))),
+        "SELECT body FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
+        (number, key_of(0, max(0, start // HOUR)), key_of(0, max(0, end // HOUR) + 1)),
     )
     return [row[0] for row in rows]
 
@@ -133,10 +133,10 @@ def hours(connection: Connection, numbers: Iterable[int], start: Instant, end: I
     low, high = max(0, -(-start // HOUR)), max(0, -(-end // HOUR))
     for number in numbers:
         rows = connection.exec_driver_sql(
-            "SELECT body FROM rollup WHERE key >= ? AND key < ? ORDER BY key",
-            (key_of(number, low), key_of(number, high)),
+            "SELECT key, body FROM rollup WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
+            (number, key_of(0, low), key_of(0, high) - 1),
         )
-        found[number] = [unpack_rollup(row[0]) for row in rows]
+        found[number] = [unpack_rollup(key >> SERIES_BITS, body) for key, body in rows]
     return found
 
 
@@ -170,7 +170,7 @@ _LATEST_ROW = (
     "SELECT boot, end_utc, error, received, stream, seq, body FROM window"
     " WHERE series = ? AND end_utc IS NOT NULL ORDER BY end_utc DESC LIMIT 1"
 )
-_LATEST_HOUR = "SELECT body FROM hour WHERE key BETWEEN ? AND ? ORDER BY key DESC LIMIT 1"
+_LATEST_HOUR = "SELECT body FROM hour WHERE series = ? ORDER BY key DESC LIMIT 1"
 
 
 def latest(connection: Connection, sites: Sequence[str] | None = None) -> list[Landed]:
@@ -183,9 +183,7 @@ def latest(connection: Connection, sites: Sequence[str] | None = None) -> list[L
         if row is not None:
             newest = _row(row)
         else:
-            packed = connection.exec_driver_sql(
-                _LATEST_HOUR, (key_of(number, 0), key_of(number, (1 << SERIES_BITS) - 1))
-            ).first()
+            packed = connection.exec_driver_sql(_LATEST_HOUR, (number,)).first()
             if packed is not None:
                 newest = unpack(packed[0])[-1]
         if newest is not None:

@@ -25,61 +25,42 @@ class Retention(NamedTuple):
     rollups: int = 10 * 366
 
 
-class Expired(NamedTuple):
-    """Packed hours (or roll-ups) of one series that are too old."""
-
-    table: str
-    low: int
-    high: int
-
-
-def find_expired(connection: Connection, now: Instant, keep: Retention) -> list[Expired]:
-    """Which series have packed hours or roll-ups that are too old; read-only, for a reader's connection."""
-    found: list[Expired] = []
-    numbers = connection.exec_driver_sql("SELECT number FROM series").scalars().all()
-    for table, days in (("hour", keep.windows), ("rollup", keep.rollups)):
-        before = max(0, (now - days * DAY) // HOUR)
-        for number in numbers:
-            low, high = key_of(number, 0), key_of(number, before) - 1
-            oldest = connection.exec_driver_sql(
-                f"SELECT min(key) FROM {table} WHERE key BETWEEN ? AND ?",  # noqa: S608 - names are ours
-                (low, high),
-            ).scalar_one()
-            if oldest is not None:
-                found.append(Expired(table, oldest, high))
-    return found
-
-
-def delete_hours(connection: Connection, expired: Expired) -> int:
-    """Deletes up to :data:`HOURS_A_STEP` of them, oldest first; returns how many."""
-    table, low, high = expired
-    return connection.exec_driver_sql(
-        f"DELETE FROM {table} WHERE key IN"  # noqa: S608 - names are ours
-        f" (SELECT key FROM {table} WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?)",
-        (low, high, HOURS_A_STEP),
-    ).rowcount
-
-
-def row_steps(now: Instant, keep: Retention) -> list[Callable[[Connection], int]]:
-    """Steps that delete rows too old, to be repeated until each returns 0. Rows are numbered in order of arrival, so
-    looking at the lowest numbers finds the oldest."""
-
-    def of(table: str, days: int) -> Callable[[Connection], int]:
-        def step(connection: Connection) -> int:
-            return connection.exec_driver_sql(
-                f"DELETE FROM {table} WHERE id IN"  # noqa: S608 - names are ours
-                f" (SELECT id FROM {table} ORDER BY id LIMIT ?) AND received < ?",
-                (ROWS_A_STEP, now - days * DAY),
-            ).rowcount
-
-        return step
-
+def expiry_steps(now: Instant, keep: Retention) -> list[Callable[[Connection], int]]:
+    """Steps that each delete a little of what is too old, to be repeated until they return 0."""
     return [
-        of("window", keep.windows),  # those whose time stayed unknown; the others are packed long since
-        of("record", keep.evidence),
-        of("conflict", keep.evidence),
+        _hours("hour", now - keep.windows * DAY),
+        _hours("rollup", now - keep.rollups * DAY),
+        _rows("window", now - keep.windows * DAY),  # those whose time stayed unknown; the others are packed long since
+        _rows("record", now - keep.evidence * DAY),
+        _rows("conflict", now - keep.evidence * DAY),
         lambda connection: _forget_batches(connection, now - keep.evidence * DAY),
     ]
+
+
+def _hours(table: str, before: Instant) -> Callable[[Connection], int]:
+    last = key_of(0, max(0, before // HOUR))
+
+    def step(connection: Connection) -> int:
+        return connection.exec_driver_sql(
+            f"DELETE FROM {table} WHERE key IN"  # noqa: S608 - names are ours
+            f" (SELECT key FROM {table} WHERE key < ? ORDER BY key LIMIT ?)",
+            (last, HOURS_A_STEP),
+        ).rowcount
+
+    return step
+
+
+def _rows(table: str, before: Instant) -> Callable[[Connection], int]:
+    """Rows are numbered in order of arrival, so looking at the lowest numbers finds the oldest."""
+
+    def step(connection: Connection) -> int:
+        return connection.exec_driver_sql(
+            f"DELETE FROM {table} WHERE id IN"  # noqa: S608 - names are ours
+            f" (SELECT id FROM {table} ORDER BY id LIMIT ?) AND received < ?",
+            (ROWS_A_STEP, before),
+        ).rowcount
+
+    return step
 
 
 def _forget_batches(connection: Connection, before: Instant) -> int:

@@ -102,10 +102,11 @@ def _spread(values: list[float]) -> Spread:
 
 
 def pack_rollup(rollup: Rollup) -> bytes:
-    """Bytes for table ``rollup``."""
-    return bytes(cramjam.zstd.compress(_encode(rollup), level=9))
+    """Bytes for table ``rollup``; the hour itself stands in the row's key."""
+    bare = msgspec.structs.replace(rollup, hour=0)
+    return bytes(cramjam.zstd.compress(_encode(bare), level=9))
 
 
-def unpack_rollup(packed: bytes) -> Rollup:
+def unpack_rollup(hour: int, packed: bytes) -> Rollup:
     """Inverse of :func:`pack_rollup`."""
-    return _decoder.decode(bytes(cramjam.zstd.decompress(packed)))
+    return msgspec.structs.replace(_decoder.decode(bytes(cramjam.zstd.decompress(packed))), hour=hour)

@@ -25,9 +25,10 @@ LOOSE = "end_utc IS NULL OR error > 2000000"
 """Rows whose time is unknown or uncertain by more than 2 s: a better anchor will improve them (collector.store.times).
 Queries repeat these words exactly, because only then does SQLite use the partial index."""
 
-SERIES_HOUR = BigInteger().with_variant(Integer, "sqlite")
-"""``series * 2**24 + hour`` in one integer: in SQLite the row then lives in a rowid table, whose overflow pages are
-filled to the brim, where a table keyed by two columns wastes a third of its space on blobs of this size."""
+HOUR_SERIES = BigInteger().with_variant(Integer, "sqlite")
+"""``hour * 2**20 + series`` in one integer (hour: hours since the epoch). Rows are then appended in order of time and
+deleted from the other end; in SQLite they live in a rowid table, which wastes less on blobs of this size than a table
+keyed by two columns. The index leads from a series to its hours."""
 
 agent = Table(
     "agent",
@@ -243,16 +244,20 @@ record = Table(
 hour = Table(
     "hour",
     metadata,
-    Column("key", SERIES_HOUR, primary_key=True),  # hour: hours since the epoch
+    Column("key", HOUR_SERIES, primary_key=True),
+    Column("series", Integer, nullable=False),
     Column("windows", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),  # zstd of columns, collector.store.packing
+    Index("hour_by_series", "series", "key"),
 )
 
 rollup = Table(
     "rollup",
     metadata,
-    Column("key", SERIES_HOUR, primary_key=True),
+    Column("key", HOUR_SERIES, primary_key=True),
+    Column("series", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),  # collector.store.rollups
+    Index("rollup_by_series", "series", "key"),
 )
 
 dirty = Table(

@@ -18,7 +18,7 @@ from collector.store.backup import back_up
 from collector.store.ledger import Ledger, Take
 from collector.store.maintenance import Stepped, mark_waited, pack_some
 from collector.store.memory import Memory
-from collector.store.retention import Retention, delete_hours, find_expired, row_steps
+from collector.store.retention import Retention, expiry_steps
 from collector.store.shapes import Limits, Source, Taken
 from collector.store.times import Retime, loose_boots, retime
 from collector.store.writer import Writer
@@ -121,10 +121,7 @@ class Store:
         while more:
             stepped = await self.write(partial(self._pack, now))
             hours, windows, more = hours + len(stepped.hours), windows + stepped.windows, stepped.more
-        for expired in await self.read(partial(find_expired, now=now, keep=keep)):
-            while some := await self.write(partial(delete_hours, expired=expired)):
-                deleted += some
-        for step in row_steps(now, keep):
+        for step in expiry_steps(now, keep):
             while some := await self.write(step):
                 deleted += some
         self.counters["hours_packed"] += hours

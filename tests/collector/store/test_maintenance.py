@@ -137,7 +137,7 @@ def test_a_roll_up_is_what_its_windows_come_to_in_any_order(found: list[Any], or
     assert rolled.values["jitter"].low <= rolled.values["jitter"].mean <= rolled.values["jitter"].high
     assert rolled.watched == MINUTE * len(some)
     assert sum(rolled.reasons.values()) == sum(one.reason is not None for one in some)
-    assert unpack_rollup(pack_rollup(rolled)) == rolled
+    assert unpack_rollup(7, pack_rollup(rolled)) == rolled
     order.shuffle(some)
     again = roll_up(7, [(one, 5) for one in some])
     assert again.durations == rolled.durations

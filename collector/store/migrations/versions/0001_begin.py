@@ -101,10 +101,12 @@ def upgrade() -> None:
     op.create_table(
         "hour",
         sa.Column("key", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("series", sa.Integer(), nullable=False),
         sa.Column("windows", sa.Integer(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+    op.create_index("hour_by_series", "hour", ["series", "key"], unique=False)
     op.create_table(
         "inventory",
         sa.Column("hash", sa.Text(), nullable=False),
@@ -159,9 +161,11 @@ def upgrade() -> None:
     op.create_table(
         "rollup",
         sa.Column("key", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("series", sa.Integer(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+    op.create_index("rollup_by_series", "rollup", ["series", "key"], unique=False)
     op.create_table(
         "series",
         sa.Column("number", sa.Integer(), nullable=False),
