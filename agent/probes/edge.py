@@ -109,7 +109,7 @@ class Edge:
             for ttl in range(1, ttl_max + 1):
                 if ttl not in found.held:
                     self._pinger.send(place.family, place.address, _SIZE, partial(hear, ttl), ttl)
-            await asyncio.sleep(SPACING)
+            await found.all_or(SPACING)
         await found.all_or(PATIENCE)
         return [found.held.get(ttl, Hop(ttl, "")) for ttl in range(1, ttl_max + 1)]
 

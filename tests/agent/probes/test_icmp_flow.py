@@ -1,0 +1,221 @@
+"""Round trips by two clocks, and flows over the loopback."""
+
+import asyncio
+import errno
+
+import pytest
+
+from agent.probe import Span, Target
+from agent.probes.icmp import Icmp, IcmpSettings
+from agent.probes.icmp.codec import Family
+from agent.probes.icmp.pinger import STEP, Flow, Pinger, Received, round_trip
+from agent.probes.icmp.sockets import Address, EchoSocket, Moment, NoPermission
+from wire.reasons import Outcome, Reason
+
+MS = 1_000_000
+REAL = 1_800_000_000_000 * MS
+SENT = Moment(real=REAL, steady=500 * MS)
+
+
+def allowed(family: Family) -> bool:
+    try:
+        EchoSocket(family).close()
+    except NoPermission:
+        return False
+    return True
+
+
+needs_sockets = pytest.mark.skipif(not allowed(Family.V4), reason="needs ping sockets or CAP_NET_RAW")
+
+
+def later(steady: int, step: int = 0) -> Moment:
+    return Moment(REAL + steady + step, SENT.steady + steady)
+
+
+def test_a_busy_loop_does_not_lengthen_the_round_trip() -> None:
+    assert round_trip(SENT, REAL + 20 * MS, later(300 * MS)) == 20 * MS
+
+
+@pytest.mark.parametrize("step", [-3600_000 * MS, -5 * MS, 5 * MS, 3600_000 * MS, 365 * 86_400_000 * MS])
+@pytest.mark.parametrize("before_arrival", [True, False])
+def test_a_step_of_the_wall_clock_does_not_enter_the_round_trip(step: int, before_arrival: bool) -> None:
+    stamp = REAL + 20 * MS + (step if before_arrival else 0)
+    assert round_trip(SENT, stamp, later(21 * MS, step)) == 21 * MS
+
+
+def test_noise_in_reading_the_clocks_is_no_step() -> None:
+    assert round_trip(SENT, REAL + 20 * MS, later(300 * MS, STEP // 2)) == 20 * MS
+
+
+def test_without_a_stamp_the_steady_clock_counts() -> None:
+    assert round_trip(SENT, None, later(21 * MS)) == 21 * MS
+
+
+def test_a_stamp_before_the_sending_is_not_negative() -> None:
+    assert round_trip(SENT, REAL - 10, later(1)) == 0
+
+
+@needs_sockets
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_loopback_answers(host: str) -> None:
+    probe = Icmp()
+    settings = IcmpSettings(host=host, interval=0.02)
+    found = await probe.measure(Target("here", "", settings), Span(0.2, 5))
+    probe.close()
+    assert found.outcome is Outcome.OK
+    assert found.counts == {"sent": 10, "lost": 0, "duplicates": 0, "reordered": 0, "late": 0}
+    assert found.durations["rtt"].count == 10
+    assert found.durations["rtt"].high < 50 * MS
+    assert found.values["jitter"] < 0.05
+
+
+@needs_sockets
+async def test_windows_that_follow_each_other_lose_and_double_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second echo goes to nobody; each window waits for its last while the next one runs."""
+    probe = Icmp()
+    settings = IcmpSettings(host="127.0.0.1", interval=0.02, timeout=0.3)
+    numbers: list[int] = []
+    real = EchoSocket.send
+
+    def send(self: EchoSocket, address: Address, number: int, size: int, ttl: int | None = None) -> Moment:
+        numbers.append(number)
+        self.token = b"anothers" if number % 2 else token
+        return real(self, address, number, size, ttl)
+
+    probe._pinger.open(Family.V4)
+    token = probe._pinger.open(Family.V4).token
+    monkeypatch.setattr(EchoSocket, "send", send)
+    monkeypatch.setattr("agent.probes.icmp.codec.reply", _only(token))
+    tasks = []
+    for _ in range(4):
+        tasks.append(asyncio.create_task(probe.measure(Target("here", "", settings), Span(0.2, 5))))
+        await asyncio.sleep(0.2)
+    findings = await asyncio.gather(*tasks)
+    probe.close()
+    assert sum(one.counts["sent"] for one in findings) == len(numbers)
+    assert sum(one.counts["lost"] for one in findings) == sum(number % 2 for number in numbers)
+    assert all(9 <= one.counts["sent"] <= 11 for one in findings)
+
+
+def _only(token: bytes):
+    from agent.probes.icmp import codec
+
+    real = codec.reply
+    return lambda family, data, _: real(family, data, token)
+
+
+@needs_sockets
+async def test_many_targets_share_one_socket_and_do_not_mix() -> None:
+    probe = Icmp()
+    hosts = [f"127.0.0.{number}" for number in range(1, 31)]
+    settings = [IcmpSettings(host=host, interval=0.05) for host in hosts]
+    measures = (probe.measure(Target(one.host, "", one), Span(0.2, 5)) for one in settings)
+    findings = await asyncio.gather(*measures)
+    assert len(probe._pinger._sockets) == 1
+    probe.close()
+    assert [one.counts["sent"] for one in findings] == [4] * 30
+    assert not any(one.counts["lost"] or one.counts["duplicates"] for one in findings)
+
+
+@needs_sockets
+async def test_a_measurement_beside_the_continuous_one_has_its_own_window() -> None:
+    probe = Icmp()
+    target = Target("here", "", IcmpSettings(host="127.0.0.1", interval=0.05))
+    running = asyncio.create_task(probe.measure(target, Span(1.0, 5)))
+    await asyncio.sleep(0.1)
+    ordered = await probe.measure(target, Span(0.2, 5))
+    continuous = await running
+    probe.close()
+    assert ordered.counts["sent"] == 4
+    assert continuous.counts["sent"] == 20
+
+
+@needs_sockets
+async def test_cut_short_it_tells_what_it_has() -> None:
+    probe = Icmp()
+    target = Target("here", "", IcmpSettings(host="127.0.0.1", interval=0.05))
+    running = asyncio.create_task(probe.measure(target, Span(60.0, 65)))
+    await asyncio.sleep(0.22)
+    running.cancel()
+    found = await running
+    probe.close()
+    assert found.outcome is Outcome.OK
+    assert 4 <= found.counts["sent"] <= 5
+    assert found.counts["lost"] == 0
+
+
+class Refusing(Pinger):
+    """A pinger whose machine will not send."""
+
+    def __init__(self, cause: int) -> None:
+        super().__init__()
+        self.cause = cause
+
+    def send(self, family: Family, address: Address, size: int, listener: object, ttl: int | None = None) -> int:
+        raise OSError(self.cause, "refused by the test")
+
+
+@pytest.mark.parametrize(
+    ("cause", "outcome", "reason"),
+    [
+        (errno.ENETUNREACH, Outcome.FAILED, Reason.NO_ROUTE),
+        (errno.EHOSTUNREACH, Outcome.FAILED, Reason.HOST_UNREACHABLE),
+        (errno.ENETDOWN, Outcome.FAILED, Reason.INTERFACE_DOWN),
+        (errno.ENOBUFS, Outcome.ERROR, Reason.NO_RESOURCES),
+        (errno.EPERM, Outcome.ERROR, Reason.NO_PERMISSION),
+        (errno.EINVAL, Outcome.ERROR, Reason.BAD_TARGET),
+    ],
+)
+@needs_sockets
+async def test_what_cannot_be_sent_is_the_paths_or_our_own_trouble(
+    cause: int, outcome: Outcome, reason: Reason
+) -> None:
+    probe = Icmp()
+    probe._pinger = Refusing(cause)
+    settings = IcmpSettings(host="192.0.2.1", interval=0.01)
+    found = await probe.measure(Target("there", "", settings), Span(0.05, 5))
+    probe.close()
+    assert (found.outcome, found.reason) == (outcome, reason)
+    assert ("remedy" in found.facts) == (outcome is Outcome.ERROR)
+    assert bool(found.counts["sent"]) == (outcome is Outcome.FAILED), "our own trouble is nobody's loss"
+
+
+@needs_sockets
+async def test_a_pending_error_of_another_echo_is_not_this_ones() -> None:
+    """The kernel reports an old error at the next sending; the loopback refuses nothing, so the echo must be sent."""
+    pinger = Pinger()
+    heard: list[Received] = []
+    arrived = asyncio.Event()
+
+    def listen(received: Received) -> None:
+        heard.append(received)
+        arrived.set()
+
+    sock = pinger.open(Family.V4)
+    real, pending = sock._send, [OSError(errno.EHOSTUNREACH, "of another echo")]
+
+    def send(packet: bytes, control: list[tuple[int, int, bytes]], address: Address) -> Moment:
+        if pending:
+            raise pending.pop()
+        return real(packet, control, address)
+
+    sock._send = send  # type: ignore[method-assign]
+    number = pinger.send(Family.V4, ("127.0.0.1", 0), 56, listen)
+    await asyncio.wait_for(arrived.wait(), 5)
+    pinger.close()
+    assert [(one.number, one.error) for one in heard] == [(number, None)]
+
+
+async def test_a_name_that_does_not_exist_is_the_targets_failure() -> None:
+    probe = Icmp()
+    settings = IcmpSettings(host="no-such-host.invalid")
+    found = await probe.measure(Target("there", "", settings), Span(0.1, 8))
+    probe.close()
+    assert found.outcome is Outcome.FAILED
+    assert found.reason in (Reason.NAME_NOT_FOUND, Reason.NAME_SERVER_FAILED, Reason.NAME_SERVER_SILENT)
+
+
+async def test_a_flow_that_was_never_begun_hears_nothing() -> None:
+    flow = Flow(Pinger(), Family.V4, ("127.0.0.1", 0), 1.0, 1.0, 56)
+    assert flow.free
+    assert not flow.sending
