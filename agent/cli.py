@@ -71,6 +71,9 @@ def _colour() -> bool | None:
 @click.pass_obj
 def run(config: str | None) -> None:
     """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
+    from agent.memory import be_thrifty
+
+    be_thrifty()
     own = _own(config)
     _logs(own)
     from agent.daemon import serve
@@ -176,6 +179,42 @@ def join(config: str | None, url: str, code: str, name: str, as_json: bool) -> N
         return
     place = f"site {who.site}" + (f", link {who.link}" if who.link else "")
     click.echo(f"joined {who.url} as {place}, role {who.role}")
+
+
+@main.command()
+@click.option("--lang", type=click.Choice(["th", "en"]), help="Language of the words (default: by LANG).")
+@_json
+@click.pass_obj
+def doctor(config: str | None, lang: str | None, as_json: bool) -> None:
+    """Can this machine do its work? Says what to mend. Exits with 3 when something must be mended."""
+    own = _own(config)
+    _logs(own, "error")
+    from agent.doctor import examine, healthy
+    from agent.doctor_words import say
+
+    language = lang or _language()
+    checks = asyncio.run(examine(own))
+    fine = healthy(checks)
+    if as_json:
+        found = [{"check": one.name, "state": one.state, "words": one.text(language), **one.values} for one in checks]
+        _print_json({"healthy": fine, "checks": found})
+        sys.exit(0 if fine else UNHEALTHY)
+    signs = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "unknown": ("?", "blue")}
+    for one in checks:
+        sign, colour = signs[one.state]
+        head = click.style(f"{sign} {say(one.name, language)} · {say(one.state, language)}", fg=colour)
+        click.echo(f"{head}: {one.text(language)}", color=_colour())
+    bad = ", ".join(say(one.name, language) for one in checks if one.state == "bad")
+    click.echo("\n" + say("healthy" if fine else "unhealthy", language, {"checks": bad}))
+    sys.exit(0 if fine else UNHEALTHY)
+
+
+def _language() -> str:
+    """Thai where the environment speaks Thai (locale(7)), else English."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if os.environ.get(name):
+            return "th" if os.environ[name].startswith("th") else "en"
+    return "en"
 
 
 def _fetched(own: Any) -> Any:

@@ -17,6 +17,7 @@ from agent.connection import Connection, UnsafeAddress
 from agent.directory import Directory
 from agent.health import health
 from agent.journal import Journal
+from agent.memory import give_back
 from agent.metrics import Exposition, Gauge, Tally
 from agent.metrics import serve as serve_metrics
 from agent.runner import Runner, UnknownAssignment
@@ -37,12 +38,18 @@ AGAIN = 5.0
 """Seconds before a part that broke is started anew."""
 JOINED_EVERY = 5.0
 """Seconds between looks whether this machine was joined meanwhile."""
+SETTLED = 20.0
+"""Seconds after which every probe has run once (:data:`agent.schedule.SOON`)."""
 REMEMBER_EVERY = 60.0
 PLACE = "vantage"
 """Name under which the place stands where addresses were learned."""
 LONGEST_WINDOW = 600.0
 """Seconds of a window that an order may ask for."""
 log = structlog.get_logger("agent")
+
+
+class NotJoined(Exception):
+    """The join file that was found did not serve."""
 
 
 class Daemon:
@@ -88,8 +95,7 @@ class Daemon:
             self._keep("uplink", partial(self._deliver, open_things))
             log.info("running", version=__version__, assignments=len(self._runner.settings.assignments))
             systemd.notify("READY=1")
-            await asyncio.to_thread(gc.collect)
-            gc.freeze()
+            self._keep("tidying", self._tidy_up)
             await self._stopping.wait()
             await self._end()
 
@@ -124,6 +130,14 @@ class Daemon:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+    async def _tidy_up(self) -> None:
+        """Once everything has run: what start-up left behind goes, what stays is never looked at again by the
+        garbage collector."""
+        await self._clock.sleep(SETTLED)
+        await asyncio.to_thread(gc.collect)
+        gc.freeze()
+        await asyncio.to_thread(give_back)
 
     # what was learned
 
@@ -217,24 +231,30 @@ class Daemon:
 
     async def _identity(self) -> Identity:
         """Who this agent is, as soon as it has joined: by the command, or by a prepared file on a stick or card."""
-        from agent.join import BadCode, JoinFailed, join_by_file
-        from wire.yaml_nodes import SettingsError
-
         trouble = Trouble(log, "not joined: measuring and keeping", "joined")
-        files = [Path(name) for name in self._own.join_files]
         while True:
             cause = "no identity and no join file; join with: phrom-agent join URL CODE"
             try:
-                found = await asyncio.to_thread(self._state.identity) or await join_by_file(
-                    files, self._state, self._clock
-                )
-            except (BadCode, JoinFailed, SettingsError, StateDamaged, StateUnusable, UnsafeAddress) as failure:
+                found = await asyncio.to_thread(self._state.identity) or await self._join_by_file()
+            except (StateDamaged, StateUnusable, NotJoined) as failure:
                 found, cause = None, str(failure)
             if found is not None:
                 trouble.worked(site=found.site)
                 return found
             trouble.failed(cause)
             await self._clock.sleep(JOINED_EVERY)
+
+    async def _join_by_file(self) -> Identity | None:
+        files = [Path(name) for name in self._own.join_files]
+        if not await asyncio.to_thread(lambda: any(file.is_file() for file in files)):
+            return None
+        from agent.join import BadCode, JoinFailed, join_by_file  # with YAML, which only a join needs
+        from wire.yaml_nodes import SettingsError
+
+        try:
+            return await join_by_file(files, self._state, self._clock)
+        except (BadCode, JoinFailed, SettingsError, UnsafeAddress) as failure:
+            raise NotJoined(str(failure)) from failure
 
     async def _listen(self, open_things: contextlib.AsyncExitStack) -> None:
         """``/metrics``; an address in use is no reason not to measure."""
