@@ -22,13 +22,25 @@ class Dns:
     class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """What to ask, and what to expect."""
 
-        name: Annotated[str, Meta(min_length=1, max_length=253)]
-        type: Literal["A", "AAAA", "SRV"] = "A"
-        server: str = ""
-        """An IP address, ``address:port`` or ``[address]:port``; empty = the system's name servers."""
-        expect: list[str] = []
-        """Addresses or networks that every answer must lie in; for SRV the host names it may point to."""
-        hijack_check: bool = True
+        name: Annotated[
+            str, Meta(min_length=1, max_length=253, description="the name to ask for", examples=["zoom.us"])
+        ]
+        type: Annotated[
+            Literal["A", "AAAA", "SRV"], Meta(description="kind of record; a name without AAAA never fails")
+        ] = "A"
+        server: Annotated[
+            str,
+            Meta(
+                description="IP address of a name server, also with :port; empty = the system's", examples=["9.9.9.9"]
+            ),
+        ] = ""
+        expect: Annotated[
+            list[str],
+            Meta(description="addresses or networks every answer must lie in; for SRV the hosts it may point to"),
+        ] = []
+        hijack_check: Annotated[
+            bool, Meta(description="whether to ask, every ten minutes, for a name that cannot exist (in example.com)")
+        ] = True
 
     def __init__(self) -> None:
         self._inquirer: Inquirer | None = None

@@ -35,13 +35,24 @@ class Http:
         """What to fetch and what to expect of it."""
 
         url: Annotated[str, Meta(pattern="^https?://", description="an address that begins with http:// or https://")]
-        expect_status: list[Annotated[int, Meta(ge=100, le=599)]] = []
-        """Empty: any status below 400 after redirects."""
-        expect_text: str = ""
-        follow: bool = True
-        hosts: list[str] = []
-        """Further hosts (and their subdomains) that redirects may lead to."""
-        controls: tuple[Control, ...] = CONTROLS
+        expect_status: Annotated[
+            list[Annotated[int, Meta(ge=100, le=599)]],
+            Meta(description="good statuses; empty = any below 400 after redirects", examples=[[200]]),
+        ] = []
+        expect_text: Annotated[str, Meta(description="a text that the first 64 kB of the page must contain")] = ""
+        follow: Annotated[bool, Meta(description="whether redirects are followed, at most ten")] = True
+        hosts: Annotated[
+            list[str],
+            Meta(
+                description="further hosts, with their subdomains, that redirects may lead to", examples=[["zoom.com"]]
+            ),
+        ] = []
+        controls: Annotated[
+            tuple[Control, ...],
+            Meta(
+                description="pages that tell a captive portal, asked at most once a minute and only if the target fails"
+            ),
+        ] = CONTROLS
 
     def __init__(self, contexts: trust.Contexts = trust.SYSTEM) -> None:
         self._contexts = contexts

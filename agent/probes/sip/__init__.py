@@ -5,9 +5,10 @@ import errno
 import os
 import socket
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from agent import addresses
 from agent.addresses import Address, Host, Port, Resolved
@@ -39,7 +40,7 @@ class Sip:
 
         host: Host
         port: Port = 5060
-        transport: Literal["udp", "tcp"] = "udp"
+        transport: Annotated[Literal["udp", "tcp"], Meta(description="over what to ask")] = "udp"
 
     async def measure(self, target: Target, span: Span) -> Finding:
         """One transaction. Over UDP it is retransmitted; over TCP it is one request on a connection of its own."""

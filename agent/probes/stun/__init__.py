@@ -4,8 +4,10 @@ import asyncio
 import os
 import socket
 import time
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from agent import addresses
 from agent.addresses import Address, Host, Port
@@ -20,7 +22,8 @@ from wire.reasons import Reason
 CONTROLS = ("stun.l.google.com:19302", "meet-jit-si-turnrelay.jitsi.net:443")
 """Public STUN servers of two independent operators, from their own shipped settings (field notes, domain 3)."""
 FEWEST_CONTROLS = 2
-"""Independent controls that must be silent too before UDP is called blocked."""
+"""Independent servers known to answer that must be silent before UDP is called blocked; a target counts as one of them
+if it is such a server itself (in :data:`CONTROLS`) or its settings say that it must answer."""
 RTO = 0.5
 """First retransmission timeout in seconds (RFC 8489, section 6.2.1); it doubles each time."""
 REQUESTS = 4
@@ -43,10 +46,14 @@ class Stun:
 
         host: Host
         port: Port = 3478
-        controls: tuple[str, ...] = CONTROLS
-        """``host:port`` of independent STUN servers."""
-        must_answer: bool = False
-        """Whether silence of this host alone is a failure; a proprietary media port may well be silent by design."""
+        controls: Annotated[
+            tuple[str, ...],
+            Meta(description="host:port of independent STUN servers, asked only while this one is silent"),
+        ] = CONTROLS
+        must_answer: Annotated[
+            bool,
+            Meta(description="whether silence of this host alone is a failure; media ports may be silent by design"),
+        ] = False
 
     def __init__(self) -> None:
         self._controls: dict[str, tuple[float, bool]] = {}
@@ -150,7 +157,8 @@ def _silence(
         return failed(Reason.NO_REPLY, **found)
     if answered:
         return skipped(Reason.SILENCE_PROVES_NOTHING, **found)
-    if asked >= FEWEST_CONTROLS:
+    known_to_answer = settings.must_answer or f"{settings.host}:{settings.port}" in CONTROLS
+    if asked + known_to_answer >= FEWEST_CONTROLS:
         return failed(Reason.UDP_BLOCKED, **found)
     return skipped(Reason.CONTROLS_SILENT, **found)
 

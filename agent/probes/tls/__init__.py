@@ -6,9 +6,10 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from agent import addresses, trust
 from agent.addresses import Connected, Host, Port
@@ -46,8 +47,9 @@ class Tls:
 
         host: Host
         port: Port = 443
-        server_name: str = ""
-        """The name to send (SNI) and to verify; empty = ``host``."""
+        server_name: Annotated[
+            str, Meta(max_length=253, description="name to send (SNI) and verify; empty = the host")
+        ] = ""
 
     def __init__(
         self,

@@ -150,6 +150,9 @@ async def test_silence_is_blocked_only_when_two_controls_are_silent_too():
         found = await measure("stun", **settings, controls=both[:1])
         assert (found.outcome, found.reason) == (Outcome.SKIPPED, Reason.CONTROLS_SILENT)
 
+        found = await measure("stun", **settings, controls=both[:1], must_answer=True)
+        assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.UDP_BLOCKED)  # the target is known to answer
+
         found = await measure("stun", **settings, controls=[f"127.0.0.1:{one.port}", both[0]])
         assert (found.outcome, found.reason) == (Outcome.SKIPPED, Reason.CONTROLS_SILENT)  # not independent
 
