@@ -14,6 +14,10 @@ BANGKOK = ZoneInfo("Asia/Bangkok")
 BUDDHIST_ERA = 543
 """Buddhist era minus common era, for every date since 1941 (พระราชบัญญัติปีประดิทิน พุทธศักราช 2483)."""
 
+_MONTHS = {language: dict(get_month_names("abbreviated", locale=language)) for language in ("th", "en")}
+_DAYS = {language: dict(get_day_names("wide", locale=language)) for language in ("th", "en")}
+"""Taken at import: Babel looks at its files each time, which would stop the event loop."""
+
 
 def bangkok(instant: Instant) -> datetime:
     """The moment on the clocks of Thailand (UTC+7, no daylight saving)."""
@@ -23,12 +27,12 @@ def bangkok(instant: Instant) -> datetime:
 def date_text(instant: Instant, language: str, *, weekday: bool = False) -> str:
     """``21 พ.ย. 2569``; in English ``21 Nov 2026``; with the weekday in front if asked."""
     moment = bangkok(instant)
-    month = get_month_names("abbreviated", locale=language)[moment.month]
+    month = _MONTHS[language][moment.month]
     year = moment.year + (BUDDHIST_ERA if language == "th" else 0)
     text = f"{moment.day} {month} {year}"
     if not weekday:
         return text
-    day = get_day_names("wide", locale=language)[moment.weekday()]
+    day = _DAYS[language][moment.weekday()]
     return f"{day}ที่ {text}" if language == "th" else f"{day} {text}"
 
 
