@@ -1,12 +1,17 @@
 """The collector's aiohttp application: routes, the gate, and refusals as problem documents."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import structlog
 from aiohttp import web
 
+from collector import api, ingest, sites
+from collector.board import pages
 from collector.gate import PRINCIPAL, Route, admit
 from collector.problems import Refused, problem_response
+from collector.prometheus import metrics, remote_read
 from collector.services import Services
 from collector.store import CannotWrite
 from wire.settings import Problem
@@ -43,10 +48,6 @@ def create_app(services: Services, routes: Iterable[Route] | None = None) -> web
 
 def all_routes(services: Services) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
-    from collector import api, ingest, sites  # here, because the modules import what this one offers
-    from collector.board import pages
-    from collector.prometheus import metrics, remote_read
-
     modules = (ingest, api, sites, pages, remote_read, metrics)
     return [route for module in modules for route in module.routes(services)]
 
@@ -90,8 +91,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     except ConnectionResetError:
         raise  # the client went away in the middle; aiohttp ends the connection
-    except Exception:  # the last resort of every request: logged here once, told to no stranger
-        log.exception("request failed", method=request.method, path=request.path[:200])
+    except Exception as error:  # noqa: BLE001 - the last resort of every request: logged once, told to no stranger
+        tell = partial(log.error, "request failed", method=request.method, path=request.path[:200], exc_info=error)
+        await asyncio.to_thread(tell)  # a traceback reads source files
         return problem_response(
             Problem(title="Collector failed", status=500, detail="the collector's log says why; try again later")
         )
