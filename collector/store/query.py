@@ -28,7 +28,9 @@ __all__ = [
     "hours",
     "latest",
     "observations",
+    "packed_hours",
     "records",
+    "rows_of",
     "series",
     "window_decoder",
     "windows",
@@ -108,12 +110,18 @@ def _row(row: Any) -> Row:
     return Row(boot, end_utc, error, received, stream, seq, window_decoder.decode(body))
 
 
-def _packed(connection: Connection, number: int, start: Instant, end: Instant) -> list[bytes]:
+def packed_hours(connection: Connection, number: int, start: Instant, end: Instant) -> list[tuple[int, bytes]]:
+    """The packed hours of a series that touch the span: (hours since the epoch, for
+    :class:`collector.store.packing.Piece`)."""
     rows = connection.exec_driver_sql(
-        "SELECT body FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
+        "SELECT key, body FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
         (number, key_of(0, max(0, start // HOUR)), key_of(0, max(0, end // HOUR) + 1)),
     )
-    return [row[0] for row in rows]
+    return [(key >> SERIES_BITS, body) for key, body in rows]
+
+
+def _packed(connection: Connection, number: int, start: Instant, end: Instant) -> list[bytes]:
+    return [packed for _, packed in packed_hours(connection, number, start, end)]
 
 
 def _columns(connection: Connection, number: int, start: Instant, end: Instant) -> Columns:
