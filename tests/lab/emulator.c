@@ -106,10 +106,10 @@ static void deliver(struct line *line) {
         struct packet *packet = &line->ring[line->head % SLOTS];
         int64_t moment = now();
         if (moment < packet->due) return;
-        if (write(line->out, packet->bytes, packet->length) < 0) line->dropped++;
-        else if (line->packets < SAMPLES) line->over[line->packets] = (moment - packet->due) / 1000.0f;
-        line->packets++;
         line->head++;
+        if (write(line->out, packet->bytes, packet->length) < 0) continue; /* the device is not up: nobody is there */
+        if (line->packets < SAMPLES) line->over[line->packets] = (moment - packet->due) / 1000.0f;
+        line->packets++;
     }
 }
 
