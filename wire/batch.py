@@ -105,7 +105,11 @@ class BatchStatus(StrEnum):
     REFUSED = "refused"
     """Will never be taken: quarantine it."""
     DEFERRED = "deferred"
-    """Not now (busy, disk full): keep it and send it again later."""
+    """Not now (busy, disk full): keep it and send it again later. A status of a newer collector reads so too."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "BatchStatus | None":
+        return cls.DEFERRED if isinstance(value, str) else None
 
 
 class BatchReceipt(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -42,6 +42,12 @@ class OrderStatus(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    UNRECOGNISED = "unrecognised"
+    """Read from a newer agent; never written."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OrderStatus | None":
+        return cls.UNRECOGNISED if isinstance(value, str) else None
 
 
 class OrderAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

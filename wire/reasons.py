@@ -130,6 +130,12 @@ class Refusal(StrEnum):
     IMPLAUSIBLE_TIME = "implausible_time"
     TOO_MANY_SERIES = "too_many_series"
     TOO_LARGE = "too_large"
+    UNRECOGNISED = "unrecognised"
+    """Read from a newer collector; never written."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Refusal | None":
+        return cls.UNRECOGNISED if isinstance(value, str) else None
 
 
 class Event(StrEnum):

@@ -7,6 +7,8 @@ The major number is the path (``/api/v1``); two majors do not talk. Within a maj
 * a record of a kind the reader does not know is kept (its batch's bytes) and counted ``not understood``;
 * a reason the reader does not know reads as ``unrecognised`` if the writer's minor number is newer, and is a
   refusal otherwise, because then it is a mistake and not news;
+* a refusal or the status of an order that the reader does not know reads as ``unrecognised``, the status of a batch as
+  ``deferred``: what is not understood is never deleted;
 * an order of an unknown kind is reported back as ``unknown`` and is never fatal.
 
 ``tests/wire/golden`` keeps one batch per release, and a test reads every one of them.

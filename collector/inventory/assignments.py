@@ -1,5 +1,6 @@
 """From the inventory to what one agent measures: pure, so the same files give the same revision everywhere."""
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from wire.reasons import Reason
 from wire.settings import AgentSettings, Assignment, Role, revision_of
 
 ASK = {"organiser": Reason.ASK_THE_ORGANISER, "provider": Reason.ASK_THE_PROVIDER}
+CERTIFICATES = dt.timedelta(minutes=5)
+"""How often a certificate is looked at, where its endpoint does not say: it changes seldom and costs a handshake."""
 
 
 class NoSuchPlace(LookupError):
@@ -72,14 +75,14 @@ def own_targets(inventory: Inventory, *, evidence: bool) -> list[Assignment]:
         )
 
     own = cadence.own_echo.total_seconds()
-    trace = {"destination": inventory.anchors[0].address} if inventory.anchors else {}
-    found = [
-        Assignment(probe="gateway", target="gateway", evidence=evidence),
-        echo("gateway", "@gateway", own),
-        Assignment(probe="edge", target="edge", evidence=evidence, settings=trace),
-        echo("edge", "@edge", own),
-        *(echo(one.id, one.address, one.echo.total_seconds() if one.echo else own) for one in inventory.anchors),
-    ]
+    found = [Assignment(probe="gateway", target="gateway", evidence=evidence), echo("gateway", "@gateway", own)]
+    if inventory.anchors:  # the edge is what answers on the way to one of them
+        trace = {"destination": inventory.anchors[0].address}
+        found += [
+            Assignment(probe="edge", target="edge", evidence=evidence, settings=trace),
+            echo("edge", "@edge", own),
+        ]
+    found += [echo(one.id, one.address, one.echo.total_seconds() if one.echo else own) for one in inventory.anchors]
     found += [
         echo("collector", "@collector", own),
         Assignment(
@@ -114,7 +117,8 @@ def of_platform(platform: Platform, cadence: Cadence) -> list[Assignment]:
 
 
 def _endpoint(platform: str, endpoint: Endpoint, cadence: Cadence) -> Assignment:
-    every = (endpoint.every or cadence.platforms).total_seconds()
+    slowest = max(cadence.platforms, CERTIFICATES) if endpoint.probe == "tls" else cadence.platforms
+    every = (endpoint.every or slowest).total_seconds()
     return Assignment(
         probe=endpoint.probe,
         target=f"{platform}.{endpoint.id}",
