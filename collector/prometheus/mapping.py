@@ -110,23 +110,30 @@ def cadence(times: Sequence[int]) -> int:
     return int(median(after - before for before, after in pairwise(times)))
 
 
-def with_stale_markers(times: Sequence[int], values: Sequence[float | None], now: int) -> tuple[list[int], list[float]]:
-    """Samples and stale markers of one series whose windows ended at ``times`` (ms, ascending).
+def silence_of(times: Sequence[int]) -> int:
+    """Milliseconds after a window by which the next is so late that the series has ended; 0 where that is longer than
+    the five minutes after which Prometheus forgets by itself."""
+    silence = SILENT_AFTER * cadence(times)
+    return silence if silence < LONGEST_SILENCE_MS else 0
+
+
+def with_stale_markers(
+    times: Sequence[int], values: Sequence[float | None], silence: int
+) -> tuple[list[int], list[float], bool]:
+    """Samples and stale markers of one series whose windows ended at ``times`` (ms, ascending), and whether it is alive
+    after the last of them.
 
     ``None`` is a window that did not deliver the value: the first one after a value becomes a marker, the others are
-    nothing. Where windows stop coming for three cadences a marker stands at that moment, unless it lies after ``now``;
-    after five minutes Prometheus forgets by itself, so a slower series needs none. Of two windows that end in the same
-    millisecond the later one counts.
+    nothing. Where no window comes for longer than ``silence`` (:func:`silence_of`) a marker stands at that moment. Of
+    two windows that end in the same millisecond the later one counts.
     """
-    limit = SILENT_AFTER * cadence(times) or LONGEST_SILENCE_MS
-    slow = limit >= LONGEST_SILENCE_MS
     out_times: list[int] = []
     out_values: list[float] = []
     alive = False
     last = 0
     for time, value in zip(times, values, strict=True):
-        if alive and not slow and time - last > limit:
-            out_times.append(last + limit)
+        if alive and silence and time - last > silence:
+            out_times.append(last + silence)
             out_values.append(STALE)
             alive = False
         last = time
@@ -138,10 +145,7 @@ def with_stale_markers(times: Sequence[int], values: Sequence[float | None], now
         out_times.append(time)
         out_values.append(STALE if value is None else value)
         alive = value is not None
-    if alive and not slow and last + limit <= now:
-        out_times.append(last + limit)
-        out_values.append(STALE)
-    return out_times, out_values
+    return out_times, out_values, alive
 
 
 def states_at(
