@@ -99,7 +99,8 @@ def enrol(
 
 def revoke_codes(connection: Connection, at: Instant, site: str, role: Role | None, *, who: str) -> int:
     """Revokes a site's open codes (of one role); how many there were."""
-    wanted = and_(join_code.c.site == site, join_code.c.revoked.is_(None), join_code.c.used.is_(None))
+    still_open = or_(join_code.c.used.is_(None), join_code.c.reusable)
+    wanted = and_(join_code.c.site == site, join_code.c.revoked.is_(None), still_open)
     if role is not None:
         wanted = and_(wanted, join_code.c.role == role.value)
     number = connection.execute(update(join_code).where(wanted).values(revoked=at)).rowcount

@@ -162,6 +162,7 @@ async def collecting(
     moved = now or Now()
     set_up("json")
     made = CollectorSettings(**({"data": str(folder), "port": 0} | settings))
+    await asyncio.to_thread(Path(made.data).mkdir, parents=True, exist_ok=True)
     inventory = await asyncio.to_thread(_province, made.inventory)
     async with opened(made, inventory, now=moved) as services:
         if patch is not None:
