@@ -97,10 +97,9 @@ def once(config: str | None, probes: tuple[str, ...], window: float | None, as_j
     from agent.once import lines
     from agent.once import once as measure
     from agent.runner import UnknownAssignment
-    from agent.settings import effective
     from wire.reasons import Outcome
 
-    settings = effective(own, _fetched(own))
+    settings = _running(own)
     try:
         windows = asyncio.run(measure(settings, probes, window))
     except UnknownAssignment as unknown:
@@ -134,9 +133,9 @@ def check(config: str | None, file: Path | None) -> None:
 def show_config(config: str | None, as_json: bool) -> None:
     """Print the settings in force, secrets masked: the machine's own, and what was fetched from the collector."""
     own = _own(config)
-    from agent.settings import effective, shown
+    from agent.settings import shown
 
-    found = shown(own, effective(own, _fetched(own)))
+    found = shown(own, _running(own))
     if as_json:
         _print_json(found)
         return
@@ -217,15 +216,18 @@ def _language() -> str:
     return "en"
 
 
-def _fetched(own: Any) -> Any:
-    """The last good copy of what was fetched, or ``None``."""
-    from agent.state import State, StateUnusable
+def _running(own: Any) -> Any:
+    """What the daemon runs: the last good copy of what was fetched with this machine's own, or what it starts with."""
+    from agent.settings import effective
+    from agent.state import State, StateDamaged, StateUnusable
 
+    state = State(own.state_dir)
     try:
-        return State(own.state_dir).settings()
-    except StateUnusable as trouble:
-        click.echo(f"{trouble}: going on without what was fetched", err=True)
-        return None
+        who = state.identity()
+        return effective(own, state.settings(), who.province if who else "", who.site if who else "")
+    except (StateDamaged, StateUnusable) as trouble:
+        click.echo(f"{trouble}; going on without it", err=True)
+        return effective(own, None)
 
 
 def _print_json(found: Any) -> None:

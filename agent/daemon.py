@@ -69,6 +69,7 @@ class Daemon:
         self._whereabouts = Whereabouts(clock, self._journal, self._directory, self._runner.stand)
         self._uplink: Uplink | None = None
         self._fetched: AgentSettings | None = None
+        self._identity: Identity | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._why = ""
@@ -83,6 +84,8 @@ class Daemon:
         """Until :meth:`stop` is called; everything is on disk when it returns."""
         await self._journal.started(__version__)
         self._fetched = await asyncio.to_thread(self._state.settings)
+        with contextlib.suppress(StateDamaged):  # told, with what to do, by the part that needs it
+            self._identity = await asyncio.to_thread(self._state.identity)
         self._apply(self._fetched)
         await self._whereabouts.look()
         await self._recall()
@@ -172,7 +175,8 @@ class Daemon:
     # settings and orders
 
     def _apply(self, fetched: AgentSettings | None) -> None:
-        settings = effective(self._own, fetched)
+        who = self._identity
+        settings = effective(self._own, fetched, who.province if who else "", who.site if who else "")
         self._runner.apply(settings)
         self._whereabouts.apply(settings)
         self._tally.keep_only({(one.probe, one.target, one.platform) for one in settings.assignments})
@@ -208,7 +212,7 @@ class Daemon:
     async def _deliver(self, open_things: contextlib.AsyncExitStack) -> None:
         """Waits until this machine is joined, then delivers for ever."""
         if self._uplink is None:
-            who = await self._identity()
+            who = self._identity = await self._joined()
             address = self._own.collector or who.url
             connection = Connection(address, self._clock, token=who.token, ca=who.ca)
             await open_things.enter_async_context(connection)
@@ -229,7 +233,7 @@ class Daemon:
     async def _on_token(self, token: str) -> None:
         await asyncio.to_thread(self._state.keep_token, token)
 
-    async def _identity(self) -> Identity:
+    async def _joined(self) -> Identity:
         """Who this agent is, as soon as it has joined: by the command, or by a prepared file on a stick or card."""
         trouble = Trouble(log, "not joined: measuring and keeping", "joined")
         while True:

@@ -46,9 +46,9 @@ class Check(msgspec.Struct, frozen=True):
         return say(self.words, language, self.values)
 
 
-async def examine(own: OwnSettings, clock: Clock | None = None) -> list[Check]:
+async def examine(own: OwnSettings) -> list[Check]:
     """All checks, in the order in which to mend what they find."""
-    own_clock = clock or await asyncio.to_thread(SystemClock)
+    clock: Clock = await asyncio.to_thread(SystemClock)
     state = State(own.state_dir)
     folder = await asyncio.to_thread(state_folder, own.state_dir)
     joined, identity = await asyncio.to_thread(membership, state)
@@ -62,7 +62,7 @@ async def examine(own: OwnSettings, clock: Clock | None = None) -> list[Check]:
     address = own.collector or (identity.url if identity else "")
     named = await name(address)
     found.append(named)
-    return found + await conversation(address, identity, own_clock, named.state == "bad")
+    return found + await conversation(address, identity, clock, named.state == "bad")
 
 
 def healthy(checks: list[Check]) -> bool:

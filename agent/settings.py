@@ -195,13 +195,14 @@ def starting_assignments(own: OwnSettings) -> list[Assignment]:
     return found
 
 
-def effective(own: OwnSettings, fetched: AgentSettings | None) -> AgentSettings:
-    """What is run: what was fetched, or the starting assignments, and this machine's own beside them.
+def effective(own: OwnSettings, fetched: AgentSettings | None, province: str = "", site: str = "") -> AgentSettings:
+    """What is run: what was fetched, or the starting assignments, and this machine's own beside them. ``province`` and
+    ``site`` are known from joining, before anything was fetched.
 
     An own assignment replaces the fetched one of the same name. The revision stays that of what was fetched, so that
     the collector sees that it is followed; without any it is that of what is run.
     """
-    base = fetched or AgentSettings(assignments=starting_assignments(own))
+    base = fetched or AgentSettings(province=province, site=site, assignments=starting_assignments(own))
     if own.assignments:
         added = [one.assignment for one in own.assignments]
         names = {one.name for one in added}
