@@ -28,8 +28,8 @@ an offset; 200 ppm bounds the long run of both and is the figure stated in the r
 class Anchor(msgspec.Struct, frozen=True):
     """One exchange with the collector, tying a boot's CLOCK_BOOTTIME to UTC.
 
-    ``error`` is half of the round trip less the collector's own time, the bound of RFC 5905 §8: the truth lies within
-    ``utc ± error``.
+    ``error`` is half of the round trip less the collector's own time, and what this clock may have strayed meanwhile
+    (RFC 5905 §8: delay and dispersion): the truth lies within ``utc ± error``.
     """
 
     boot: str
@@ -52,7 +52,7 @@ def anchor_from_exchange(boot: str, sent: int, received: int, peer_received: Ins
         boot=boot,
         boottime=(sent + received) // 2,
         utc=(peer_received + peer_sent) // 2,
-        error=round_trip // 2 + 1,
+        error=round_trip // 2 + int((received - sent) * DRIFT) + 1,
     )
 
 
