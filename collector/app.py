@@ -46,7 +46,7 @@ def create_app(services: Services, routes: Iterable[Route] | None = None) -> web
     return app
 
 
-def all_routes(services: Services) -> list[Route]:
+def all_routes(services: Services | None = None) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
     modules = (ingest, api, sites, pages, remote_read, metrics)
     return [route for module in modules for route in module.routes(services)]

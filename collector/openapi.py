@@ -65,7 +65,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": getattr(route.handler, "__name__", route.path).strip("_"),
+        "operationId": "-".join([route.method.lower(), *re.findall(r"[a-z0-9]+", _PLACEHOLDER.sub(r"\1", route.path))]),
         "security": _security(route.permission),
         "x-permission": route.permission.name,
     }
@@ -113,3 +113,10 @@ def _security(permission: Permission) -> list[dict[str, list[str]]]:
     if permission.person or permission.anyone:
         found.append({})
     return found
+
+
+def text() -> str:
+    """The document of the product's own routes as it is kept in ``docs/reference/openapi.json``."""
+    from collector.app import all_routes  # here, because the application's modules import this one
+
+    return msgspec.json.format(msgspec.json.encode(document(all_routes()), order="sorted"), indent=1).decode() + "\n"

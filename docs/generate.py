@@ -262,6 +262,13 @@ def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Comma
                 yield from _below(f"{path} {name}", one)
 
 
+def http() -> str:
+    """What the collector answers over HTTP, as OpenAPI 3.1."""
+    from collector.openapi import text
+
+    return text()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "wire.schema.json": wire_schema,
     "settings-agent.md": agent_settings,
@@ -270,6 +277,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "probes.md": probes,
     "metrics.md": metrics,
     "commands.md": commands,
+    "openapi.json": http,
 }
 
 
