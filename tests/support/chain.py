@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 BIN = Path(sys.executable).parent
 PATIENCE = 30.0
 """Seconds until something that should happen at once has failed."""
@@ -63,9 +65,9 @@ class Chain:
         """The log of one of the two, appended to."""
         return (self.folder / f"{name}.log").open("ab")
 
-    def start_collector(self) -> None:
-        """Until it says that it is ready."""
-        command = [BIN / "phrom-collector", "serve", "--config", self._settings]
+    def start_collector(self, *under: str) -> None:
+        """Until it says that it is ready; ``under`` a tracer, if one is given."""
+        command = [*under, BIN / "phrom-collector", "serve", "--config", self._settings]
         with self.log("collector") as log:
             self.collector = subprocess.Popen(command, stderr=log, stdout=log)
         wait_for(lambda: self._answers("/readyz"), "the collector is ready", self.folder / "collector.log")
@@ -78,12 +80,21 @@ class Chain:
         except OSError:
             return False
 
+    @property
+    def url(self) -> str:
+        """Where the collector serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def code(self) -> str:
+        """A join code for the site."""
+        enrol = [BIN / "phrom-collector", "enrol", "here", "--json", "--config", self._settings]
+        found: str = json.loads(subprocess.run(enrol, check=True, capture_output=True).stdout)["code"]
+        return found
+
     def join(self) -> None:
         """Enrols the agent for the site."""
-        enrol = [BIN / "phrom-collector", "enrol", "here", "--json", "--config", self._settings]
-        code = json.loads(subprocess.run(enrol, check=True, capture_output=True).stdout)["code"]
-        url = f"http://127.0.0.1:{self.port}"
-        subprocess.run([BIN / "phrom-agent", "-c", self._own, "join", url, code], check=True, capture_output=True)
+        command = [BIN / "phrom-agent", "-c", self._own, "join", self.url, self.code()]
+        subprocess.run(command, check=True, capture_output=True)
 
     def start_agent(self) -> None:
         """Starts it; what it does then is seen in its spool and at the collector."""
@@ -100,7 +111,8 @@ class Chain:
         """Ends both cleanly, the agent first."""
         for process in (self.agent, self.collector):
             if process is not None and process.poll() is None:
-                process.terminate()
+                traced = psutil.Process(process.pid).children()  # a tracer passes no signal on
+                (traced[0] if traced and process is self.collector else process).terminate()
                 process.wait(PATIENCE)
 
 
