@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -27,7 +28,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         _lacks("needs root (raw sockets, namespaces, nft)")
     for marker in item.iter_markers("tool"):
         for tool in marker.args:
-            if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
+            if shutil.which(tool) is None and not Path("/usr/sbin", tool).exists():
                 _lacks(f"needs the system tool {tool!r}: make tools")
 
 

@@ -1,6 +1,6 @@
 """Observations: the only thing agents send. A closed, tagged union of immutable records (DESIGN §4).
 
-Times are microseconds (:mod:`wire.clock`), durations inside histograms nanoseconds, everything else base units: seconds,
+Times are microseconds (:mod:`wire.clock`), durations inside histograms nanoseconds, all else base units: seconds,
 bits per second, ratios 0 to 1. Names inside ``counts``, ``values``, ``durations`` and ``states`` are those that the
 probe declares (:mod:`wire.measures`).
 """

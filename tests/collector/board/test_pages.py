@@ -19,9 +19,9 @@ async def collector(tmp_path: Path) -> AsyncIterator[Collector]:
         yield made
 
 
-async def saw(agent: Agent, outcome: Outcome = Outcome.OK, reason: Reason | None = None, **about: str) -> None:
+async def saw(agent: Agent, outcome: Outcome = Outcome.OK, reason: Reason | None = None) -> None:
     """The agent measured until now and delivered it."""
-    one = window(agent.collector.now.boottime, outcome=outcome, reason=reason, **about)
+    one = window(agent.collector.now.boottime, outcome=outcome, reason=reason)
     answer = await agent.post(agent.chain.seal(one))
     assert answer.status == 200, answer.body
     assert answer.json["batches"][0]["status"] == "stored", answer.body
