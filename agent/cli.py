@@ -101,7 +101,7 @@ def once(config: str | None, probes: tuple[str, ...], window: float | None, as_j
 
     settings = _running(own)
     try:
-        windows = asyncio.run(measure(settings, probes, window))
+        windows = asyncio.run(measure(settings, probes, window, _collector(own)))
     except UnknownAssignment as unknown:
         _wrong(str(unknown))
     if as_json:
@@ -228,6 +228,18 @@ def _running(own: Any) -> Any:
     except (StateDamaged, StateUnusable) as trouble:
         click.echo(f"{trouble}; going on without it", err=True)
         return effective(own, None)
+
+
+def _collector(own: Any) -> dict[str, str]:
+    """The collector's address, for the settings that speak of it."""
+    from agent.directory import of_collector
+    from agent.state import State, StateDamaged, StateUnusable
+
+    try:
+        who = State(own.state_dir).identity()
+    except (StateDamaged, StateUnusable):
+        who = None  # told by _running already
+    return of_collector(who.url if who else own.collector)
 
 
 def _print_json(found: Any) -> None:

@@ -14,7 +14,7 @@ import structlog
 from agent import __version__
 from agent.clock import SystemClock, Timekeeper
 from agent.connection import Connection, UnsafeAddress
-from agent.directory import Directory
+from agent.directory import Directory, of_collector
 from agent.health import health
 from agent.journal import Journal
 from agent.memory import give_back
@@ -168,7 +168,7 @@ class Daemon:
 
     def _worth_keeping(self) -> dict[str, str]:
         """Without what is seen anew at every start."""
-        seen = ("gateway", "gateway6", "resolver")
+        seen = ("gateway", "gateway6", "resolver", "collector", "collector_port")
         found = {name: address for name, address in self._directory.addresses.items() if name not in seen}
         return {**found, PLACE: self._runner.vantage.id} if found and self._runner.vantage else {}
 
@@ -176,6 +176,7 @@ class Daemon:
 
     def _apply(self, fetched: AgentSettings | None) -> None:
         who = self._identity
+        self._directory.learn(of_collector(who.url if who else self._own.collector))
         settings = effective(self._own, fetched, who.province if who else "", who.site if who else "")
         self._runner.apply(settings)
         self._whereabouts.apply(settings)

@@ -3,10 +3,24 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 _REFERENCE = re.compile(r"^@([a-z][a-z0-9_-]*)")
 BEYOND_GATEWAY = frozenset({"gateway", "gateway6", "edge"})
 """Names that mean nothing while the machine has no default route."""
+
+
+DEFAULT_PORTS = {"https": "443", "http": "80"}
+
+
+def of_collector(url: str) -> dict[str, str]:
+    """The names under which settings speak of the collector: ``@collector`` its host, ``@collector_port``."""
+    parts = urlsplit(url)
+    try:
+        port = str(parts.port or DEFAULT_PORTS.get(parts.scheme, ""))
+    except ValueError:  # not a port number: the uplink says so
+        port = ""
+    return {"collector": parts.hostname or "", "collector_port": port}
 
 
 class NotLearnedYet(LookupError):
