@@ -12,7 +12,7 @@ A probe lives in ``agent/probes/NAME.py`` (or a folder ``NAME/``), whose class c
 
         async def measure(self, target: Target, span: Span) -> Finding: ...
 
-One instance serves all targets of its kind and may keep sockets and caches; ``close`` is called at the end if it is there.
+One instance serves all targets of its kind and may keep sockets and caches; ``close`` is called last if it has one.
 """
 
 import importlib

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cramjam
 import msgspec
@@ -34,7 +35,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
     made.kill(made.collector)
 
 
-def rows(file: Path, question: str) -> list[tuple]:
+def rows(file: Path, question: str) -> list[tuple[Any, ...]]:
     connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)
     try:
         return connection.execute(question).fetchall()

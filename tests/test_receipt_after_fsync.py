@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from wire.version import PROTOCOL
 CALL = re.compile(r"^(\d+)\s+(?:<\.\.\. )?(recvfrom|fdatasync|fsync|sendto)(?:\((.*)| resumed>(.*))$")
 
 
-def post(url: str, body: bytes, token: str = "") -> dict:
+def post(url: str, body: bytes, token: str = "") -> Any:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - http on loopback
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310

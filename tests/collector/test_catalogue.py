@@ -32,11 +32,11 @@ def in_code() -> set[str]:
 def thai() -> dict[str, str]:
     with THAI.open("rb") as file:
         messages = read_po(file, locale="th")
-    found = {}
+    found: dict[str, str] = {}
     for message in messages:
         if message.id:
             key = message.id[0] if isinstance(message.id, tuple | list) else message.id
-            found[key] = message.string[0] if isinstance(message.string, tuple | list) else message.string
+            found[key] = str(message.string[0] if isinstance(message.string, tuple | list) else message.string)
             assert not message.fuzzy, key
     return found
 

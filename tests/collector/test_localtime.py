@@ -10,8 +10,8 @@ from collector.localtime import BUDDHIST_ERA, age_text, bangkok, clock_text, dat
 from wire.clock import DAY, HOUR, MINUTE, SECOND
 
 
-def at(*parts: int) -> int:
-    return int(datetime(*parts, tzinfo=UTC).timestamp()) * SECOND
+def at(year: int, month: int, day: int, hour: int, minute: int) -> int:
+    return int(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp()) * SECOND
 
 
 NINE = at(2026, 11, 21, 2, 0)

@@ -27,10 +27,10 @@ def landed(end: int, one: Window, *, timed: bool = True) -> Landed:
     return Landed(BOX, one, Corrected(end, 1000) if timed else None, end, False)
 
 
-def seen(*ones: Landed, heard: int | None = NOW, **told: object) -> Picture:
+def seen(*ones: Landed, heard: int | None = NOW, time_known: bool = True) -> Picture:
     picture = Picture()
     if heard is not None:
-        picture.heard(BOX, heard, **told)
+        picture.heard(BOX, heard, time_known=time_known)
     picture.landed(ones)
     return picture
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import psutil
 
-BIN = Path(sys.executable).parent
+COLLECTOR, AGENT = (str(Path(sys.executable).parent / name) for name in ("phrom-collector", "phrom-agent"))
 PATIENCE = 30.0
 """Seconds until something that should happen at once has failed."""
 
@@ -67,7 +67,7 @@ class Chain:
 
     def start_collector(self, *under: str) -> None:
         """Until it says that it is ready; ``under`` a tracer, if one is given."""
-        command = [*under, BIN / "phrom-collector", "serve", "--config", self._settings]
+        command = [*under, COLLECTOR, "serve", "--config", str(self._settings)]
         with self.log("collector") as log:
             self.collector = subprocess.Popen(command, stderr=log, stdout=log)
         wait_for(lambda: self._answers("/readyz"), "the collector is ready", self.folder / "collector.log")
@@ -87,19 +87,19 @@ class Chain:
 
     def code(self) -> str:
         """A join code for the site."""
-        enrol = [BIN / "phrom-collector", "enrol", "here", "--json", "--config", self._settings]
+        enrol = [COLLECTOR, "enrol", "here", "--json", "--config", str(self._settings)]
         found: str = json.loads(subprocess.run(enrol, check=True, capture_output=True).stdout)["code"]
         return found
 
     def join(self) -> None:
         """Enrols the agent for the site."""
-        command = [BIN / "phrom-agent", "-c", self._own, "join", self.url, self.code()]
+        command = [AGENT, "-c", str(self._own), "join", self.url, self.code()]
         subprocess.run(command, check=True, capture_output=True)
 
     def start_agent(self) -> None:
         """Starts it; what it does then is seen in its spool and at the collector."""
         with self.log("agent") as log:
-            self.agent = subprocess.Popen([BIN / "phrom-agent", "-c", self._own, "run"], stderr=log, stdout=log)
+            self.agent = subprocess.Popen([AGENT, "-c", str(self._own), "run"], stderr=log, stdout=log)
 
     def kill(self, process: subprocess.Popen[bytes] | None) -> None:
         """SIGKILL: no chance to say good-bye."""
