@@ -117,6 +117,8 @@ async def resolve(host: str, port: int, within: float, kind: socket.SocketKind =
         for family, _, _, _, place in found
         if family in (socket.AF_INET, socket.AF_INET6)
     ]
+    if not addresses:
+        raise Unresolved(host, Reason.NAME_NOT_FOUND, "neither an IPv4 nor an IPv6 address")
     return Resolved(addresses, time.perf_counter_ns() - started)
 
 

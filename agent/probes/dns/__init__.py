@@ -53,7 +53,7 @@ class Dns:
 
 
 def _inquirer() -> "Inquirer":
-    """dnspython takes about 5 MB and 50 ms: imported when a name is first asked for, in a thread."""
+    """dnspython takes about 3 MB and 50 ms: imported when a name is first asked for, in a thread."""
     from agent.probes.dns.inquiry import Inquirer
 
     return Inquirer()

@@ -1,6 +1,7 @@
 """Whether a landing page (the address in a letter) can be fetched, and where the time goes."""
 
 import asyncio
+import re
 import ssl
 import time
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from msgspec import Meta
 from yarl import URL
 
 from agent import trust
-from agent.neterrors import Unresolved, finding_of
+from agent.neterrors import Unresolved, finding_of, no_ipv6, without_ipv6
 from agent.probe import Finding, Span, Target, error, failed, ok, probe
 from agent.probes.http.captive import CONTROLS, Control, Controls
 from agent.probes.http.exchange import MOST_BODY, Answer, Steps, get, open_session
@@ -24,6 +25,8 @@ MOST_REDIRECTS = 10
 TARGET_SHARE = 0.6
 """How much of the limit the target may take; the controls get what is left of :data:`WHOLE_SHARE`."""
 WHOLE_SHARE = 0.85
+_JOINED = re.compile(r"\[Errno (\d+)\](?:[^\[]*?\('([^']+)')?")
+"""Number and address of each failure in a text like ``[Errno 111] Connect call failed ('::1', …``."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -113,8 +116,8 @@ class _Visit:
         facts = {"url": _plain(self.url)}
         if self.passed:
             facts["redirects"] = " ".join(self.passed)[:900]
-        if self.steps.family:
-            facts["family"] = self.steps.family
+        if self.steps.families:
+            facts["family"] = self.steps.families[-1]
         return {"counts": {"redirects": len(self.passed)}, "durations": self.steps.histograms(), "facts": facts}
 
     async def run(self, session: aiohttp.ClientSession, within: float) -> Finding:
@@ -176,6 +179,17 @@ def _plain(url: URL) -> str:
     return str(bare.with_user(None) if bare.host else bare)[:300]
 
 
+def _told_apart(joined: OSError) -> OSError:
+    """When several addresses failed in different ways, aiohttp joins their texts and drops the numbers. What IPv4 said
+    is the telling one, as in :func:`agent.addresses.connect`, else what does not only say that IPv6 is absent here."""
+    if joined.errno is not None:
+        return joined
+    found = [(OSError(int(number), ""), place) for number, place in _JOINED.findall(str(joined))]
+    by_ipv4 = [cause for cause, place in found if place and ":" not in place]
+    telling = [cause for cause, _ in found if not without_ipv6(cause)]
+    return next(iter([*by_ipv4, *telling, *(cause for cause, _ in found), joined]))
+
+
 def _failure(problem: Exception, visit: _Visit) -> Finding:
     found = visit.found()
     found["facts"]["stage"] = visit.steps.stage
@@ -187,7 +201,10 @@ def _failure(problem: Exception, visit: _Visit) -> Finding:
                 return failed(trust.reason_of(cause), **found)
             return failed(Reason.TLS_HANDSHAKE, **found)
         case aiohttp.ClientConnectorError():
-            return finding_of(problem.os_error, **found)
+            cause = _told_apart(problem.os_error)
+            if without_ipv6(cause) and "ipv4" not in visit.steps.families:
+                return no_ipv6(**found)
+            return finding_of(cause, **found)
         case aiohttp.ServerDisconnectedError():
             return failed(Reason.RESET, **found)
         case Unresolved() | OSError():

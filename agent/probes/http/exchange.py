@@ -33,7 +33,8 @@ class Steps:
         self.took: dict[str, list[int]] = {}
         self.stage = "start"
         """What was under way last; says where a time limit struck."""
-        self.family = ""
+        self.families: list[str] = []
+        """Families of the addresses tried, in order; the last one is that of the connection."""
         self._since = 0
         self._connecting = False
 
@@ -142,7 +143,7 @@ def _socket(address: Any) -> socket.socket:
     steps = _steps.get()
     if steps is not None:
         steps.connecting()
-        steps.family = "ipv6" if family == socket.AF_INET6 else "ipv4"
+        steps.families.append("ipv6" if family == socket.AF_INET6 else "ipv4")
     sock = socket.socket(family, kind, protocol)
     sock.setblocking(False)
     return sock

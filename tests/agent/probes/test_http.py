@@ -1,6 +1,7 @@
 """The http probe against a web server that redirects, delays, lies, floods and breaks the protocol."""
 
 import asyncio
+import errno
 import socket
 import ssl
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import trust
-from agent.probes.http import MOST_REDIRECTS, Http
+from agent.probes.http import MOST_REDIRECTS, Http, exchange
 from agent.probes.http.captive import CONTROLS
 from agent.probes.http.exchange import MOST_BODY
 from agent.sites import expected, same_site, site_of
@@ -251,6 +252,28 @@ async def test_refused_silent_and_unresolved_are_told_apart(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     found = await measure("http", url="http://nowhere.example/", controls=[])
     assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.NAME_NOT_FOUND)
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH])
+async def test_absent_or_broken_ipv6_hides_nothing_and_absent_ipv6_fails_nothing(monkeypatch, number):
+    made = exchange._socket
+
+    def without_ipv6(address):
+        sock = made(address)
+        if address[0] == socket.AF_INET6:
+            sock.close()
+            raise OSError(number, "said by the kernel")
+        return sock
+
+    six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 1, 0, 0))
+    four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))
+    monkeypatch.setattr(exchange, "_socket", without_ipv6)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [six, four])
+    found = await measure("http", url="http://both.example:1/", controls=[])
+    assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.REFUSED)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [six])
+    found = await measure("http", url="http://six.example:1/", controls=[])
+    assert found.reason is (Reason.NO_IPV6 if number == errno.ENETUNREACH else Reason.HOST_UNREACHABLE)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ async def test_a_name_that_does_not_exist_is_told_apart(monkeypatch):
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
+        (socket.EAI_NONAME, Reason.NAME_NOT_FOUND),
         (socket.EAI_NODATA, Reason.NAME_NOT_FOUND),
         (socket.EAI_FAIL, Reason.NAME_SERVER_FAILED),
         (socket.EAI_AGAIN, Reason.NAME_SERVER_FAILED),
@@ -90,6 +91,12 @@ async def test_kinds_of_failed_lookups(monkeypatch, number, reason):
     with pytest.raises(Unresolved) as caught:
         await addresses.resolve("name.example", 80, 1.0)
     assert caught.value.reason is reason
+
+
+async def test_a_name_without_addresses_is_not_found(monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: [])
+    found = await measure("tcp", host="empty.example", port=80)
+    assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.NAME_NOT_FOUND)
 
 
 async def test_a_silent_name_server_is_silent_not_a_timed_out_target(monkeypatch):
