@@ -40,7 +40,7 @@ def lower_edge(index: int) -> float:
     return float(FINEST * 2 ** (index / BUCKETS_PER_OCTAVE))
 
 
-class Histogram(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=False):
+class Histogram(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=False, gc=False):
     """Durations of one span. ``low``, ``high`` and ``total`` are exact nanoseconds; ``buckets`` alternates
     the distance from the index before (the first: the index itself) and that bucket's count."""
 

@@ -22,7 +22,7 @@ MOST_ENTRIES = 64
 """How many entries ``counts``, ``values``, ``durations``, ``states`` or ``facts`` may hold."""
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     boot: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     start: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     """CLOCK_BOOTTIME, microseconds."""
