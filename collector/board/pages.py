@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from collector.board.charts import Point, chart
 from collector.board.render import language_of, page
-from collector.board.views import Day, Words, board_rows, facts, fault_line, groups, main_duration, nearest_first
+from collector.board.views import Day, Words, board_rows, facts, fault_lines, groups, main_duration
 from collector.gate import ANYONE, PERSON, Route
 from collector.inventory import Inventory, Site, occurrences
 from collector.inventory.assignments import NoSuchPlace
@@ -171,7 +171,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         state=picture.state,
         word=words(STATES[picture.state]),
         heard=age_text(now - picture.heard, language) if picture.heard is not None else "",
-        wrong=[fault_line(one, words, now) for one in nearest_first(shown)],
+        wrong=fault_lines(shown, words, now),
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
         facts=facts(picture, words, _about(listed, inventory, words, now)),
         groups=groups(picture, days, charts, words, now),

@@ -16,7 +16,7 @@ from wire.reasons import Outcome
 ATTENTION = (State.FAILING, State.SILENT, State.UNKNOWN, State.NO_AGENT, State.OK)
 """What needs attention comes first; what nobody measures yet comes before what is fine, lest it be forgotten."""
 LINES = 3
-"""How many faults of a site the board lists before it says how many more there are."""
+"""How many lines of faults the board gives a site before it says how many more there are."""
 MAIN = {"icmp": "rtt", "edge": "rtt", "dns": "lookup", "tcp": "connect", "tls": "handshake", "http": "whole"}
 """The duration that stands for a probe; another probe's is ``rtt`` or the first it has."""
 NEAREST = ("machine", "gateway", "edge", "resolver", "udp", "anchor-1", "anchor-2")
@@ -131,8 +131,7 @@ def board_rows(
 
 
 def _board_row(name: str, picture: SitePicture, words: Words, now: Instant) -> BoardRow:
-    shown = nearest_first(picture.failing) if picture.state is State.FAILING else []
-    wrong = tuple(fault_line(one, words, now) for one in shown[:LINES])
+    wrong = fault_lines(picture.failing, words, now) if picture.state is State.FAILING else []
     note = ""
     if picture.state is State.UNKNOWN:
         note = words.doubt(*picture.doubts[0]) if picture.doubts else words(DOUBTS[Doubt.NOT_MEASURED_YET])
@@ -144,8 +143,8 @@ def _board_row(name: str, picture: SitePicture, words: Words, now: Instant) -> B
         state=picture.state,
         word=words(STATES[picture.state]),
         heard=age_text(now - picture.heard, words.language) if picture.heard is not None else "",
-        wrong=wrong,
-        more=len(shown) - len(wrong),
+        wrong=tuple(wrong[:LINES]),
+        more=max(0, len(wrong) - LINES),
         note=note,
     )
 
@@ -161,11 +160,21 @@ def nearest_first(faults: Iterable[SeriesNow]) -> list[SeriesNow]:
     return sorted(faults, key=distance)
 
 
-def fault_line(one: SeriesNow, words: Words, now: Instant) -> str:
-    """``Zoom: web (connection): took too long, since 09.41``."""
-    what = words.target(one.key.probe, one.key.target, one.key.platform)
-    since = since_text(one.since, now, words.language)
-    return words("%(what)s: %(why)s, since %(time)s") % {"what": what, "why": words.reason(one.window), "time": since}
+def fault_lines(faults: Iterable[SeriesNow], words: Words, now: Instant) -> list[str]:
+    """``Zoom, web page, certificate: took too long, since 09.41``: a line for each place and cause, nearest first, with
+    the earliest beginning."""
+    lines: dict[tuple[str, str], tuple[list[str], Instant]] = {}
+    for one in nearest_first(faults):
+        key = one.key
+        place, why = words.place(key.target, key.platform), words.reason(one.window)
+        what = words.what(key.probe, key.target, key.platform)
+        whats, since = lines.get((place, why), ([], one.since))
+        lines[place, why] = ([*whats, what] if what.casefold() != place.casefold() else whats, min(since, one.since))
+    return [
+        words("%(what)s: %(why)s, since %(time)s")
+        % {"what": ", ".join([place, *whats]), "why": why, "time": since_text(since, now, words.language)}
+        for (place, why), (whats, since) in lines.items()
+    ]
 
 
 def groups(

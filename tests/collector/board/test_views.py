@@ -4,7 +4,7 @@ from collector.board.views import (
     Day,
     Words,
     board_rows,
-    fault_line,
+    fault_lines,
     milliseconds,
     nearest_first,
     summary_text,
@@ -61,11 +61,21 @@ def test_a_dead_router_is_told_before_the_platforms_it_silences():
 
 
 def test_a_fault_is_one_thai_line_with_where_what_why_and_since_when():
-    line = fault_line(series("http", "zoom.web", "zoom", Reason.TIMED_OUT), THAI, NOW)
-    assert line == "Zoom, หน้าเว็บ: ใช้เวลานานเกินกำหนด ตั้งแต่ 08.48\u00a0น."
-    assert fault_line(series("icmp", "gateway"), ENGLISH, NOW) == (
+    lines = fault_lines([series("http", "zoom.web", "zoom", Reason.TIMED_OUT)], THAI, NOW)
+    assert lines == ["Zoom, หน้าเว็บ: ใช้เวลานานเกินกำหนด ตั้งแต่ 08.48\u00a0น."]
+    assert fault_lines([series("icmp", "gateway")], ENGLISH, NOW) == [
         "router of the site, Round-trip time: does not reply, since 08:48"
-    )
+    ]
+
+
+def test_one_cause_at_one_place_is_one_line_with_its_earliest_beginning():
+    late = series("tls", "zoom.tls", "zoom", Reason.NAME_NOT_FOUND)
+    late.since = NOW - MINUTE
+    faults = [series("dns", "zoom.name", "zoom", Reason.NAME_NOT_FOUND), late, series("http", "zoom.web", "zoom")]
+    assert fault_lines(faults, ENGLISH, NOW) == [
+        "Zoom, Name server, Certificate: the name does not exist, since 08:48",
+        "Zoom, Web page: does not reply, since 08:48",
+    ]
 
 
 def test_an_endpoint_is_named_only_where_the_probe_does_not_say_it():
@@ -96,7 +106,7 @@ def test_the_board_puts_what_needs_attention_first_and_counts_every_state():
 
 
 def test_more_faults_than_fit_are_counted_and_not_hidden():
-    many = [window("tcp", f"zoom.tcp-{port}", "zoom", Outcome.FAILED, Reason.REFUSED) for port in range(5)]
+    many = [window("tcp", f"printer-{one}", "", Outcome.FAILED, Reason.REFUSED) for one in range(5)]
     rows, _ = board_rows([("ก", heard("a", *many).site("a", NOW))], THAI, NOW)
     assert (len(rows[0].wrong), rows[0].more) == (3, 2)
 
