@@ -238,9 +238,8 @@ def _newest(connection: Connection) -> list[tuple[SeriesKey, Window, Instant, In
             continue
         key, end = _key(landed.source, landed.observation), landed.time.utc
         since = end - (landed.observation.end - landed.observation.start)
-        if landed.observation.outcome is not Outcome.OK:
-            past = query.windows(connection, [numbers[key]], end - DAY, end)[numbers[key]]
-            since = _run_start(past, landed.observation.outcome, since)
+        past = query.windows(connection, [numbers[key]], end - DAY, end)[numbers[key]]
+        since = _run_start(past, landed.observation.outcome, since)
         found.append((key, landed.observation, end, since))
     return found
 

@@ -101,7 +101,8 @@ def chart(points: Sequence[Point], start: Instant, title: str, unit: str, hour_l
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style>",
     ]
-    parts.extend(_grid(top, unit, y))
+    if any(one.middle is not None for one in steps):
+        parts.extend(_grid(top, unit, y))
     for run in _runs(steps):
         parts.append(_band(run, steps, x, y))
         parts.append(_line(run, steps, x, y))

@@ -52,10 +52,11 @@ def test_a_hole_in_the_data_breaks_the_line_and_leaves_the_strip_empty():
     assert abs(covered / (WIDTH - LEFT - RIGHT) - 22 / 24) < 0.01
 
 
-def test_without_any_data_there_is_a_scale_and_nothing_else():
+def test_without_any_data_there_are_the_hours_and_nothing_else():
     svg = drawn([])
     assert not list(svg.iter(f"{SVG}rect"))
     assert not list(svg.iter(f"{SVG}path"))
+    assert {one.text for one in svg.iter(f"{SVG}text")} == {"09"}, "no scale where there is nothing to read on it"
 
 
 def test_the_worst_outcome_of_a_step_wins_and_highs_are_not_averaged():
