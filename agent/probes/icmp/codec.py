@@ -72,13 +72,13 @@ class ExtendedError(NamedTuple):
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071): the ones' complement of the ones' complement sum of 16-bit words."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    """The Internet checksum (RFC 1071): the ones' complement of the ones' complement sum of 16-bit words.
+
+    That sum is the remainder of the whole number by 65535, where zero stands for 65535 unless all bytes are zero
+    (RFC 1071 §2: 2^16 = 1 in this arithmetic). One division is much quicker here than adding words.
+    """
+    whole = int.from_bytes(data + b"\0" if len(data) % 2 else data, "big")
+    return ~(whole % 0xFFFF or (0xFFFF if whole else 0)) & 0xFFFF
 
 
 def request(family: Family, identifier: int, number: int, token: bytes, size: int) -> bytes:

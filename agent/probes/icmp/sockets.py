@@ -160,7 +160,7 @@ class EchoSocket:
         return Moment(stamp, now.steady + stamp - now.real)
 
     def receive(self) -> list[Event]:
-        """All replies and errors that wait, at most 64 of each, never blocking."""
+        """Replies that wait, at most 64, or else errors; never blocks. What is left makes the socket readable anew."""
         found, self.pending = self.pending, []
         for _ in range(64):
             try:
@@ -172,12 +172,12 @@ class EchoSocket:
             event = self._reply(data, ancillary, source)
             if event:
                 found.append(event)
-        self._drain(found)
+        if not found:
+            self._drain(found)
         return found
 
     def _drain(self, found: list[Event]) -> int | None:
-        """Reads the error queue into ``found``; returns the latest stamp of a sending, if there was one."""
-        stamp = None
+        """Reads the error queue into ``found``, up to the stamp of a sending, which is returned if there was one."""
         for _ in range(64):
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(_LARGEST, _ANCILLARY, socket.MSG_ERRQUEUE)
@@ -193,12 +193,11 @@ class EchoSocket:
             if error is None:
                 continue
             if error.origin == Origin.TIMESTAMPING:
-                stamp = at
-                continue
+                return at
             request = codec.quoted(self.family, data, self.token, self.identifier)
             if request:
                 found.append(Failed(request, error, source, at))
-        return stamp
+        return None
 
     def _reply(self, data: bytes, ancillary: list[tuple[int, int, bytes]], source: tuple[str, int]) -> Arrived | None:
         ttl = at = None

@@ -66,6 +66,16 @@ def test_captured_missing_routes_have_their_reason() -> None:
         assert codec.reason_of(error) is Reason.NO_ROUTE
 
 
+@given(st.binary(max_size=200))
+def test_the_checksum_is_the_sum_of_words_with_end_around_carry(data: bytes) -> None:
+    """RFC 1071 section 4.1, word by word."""
+    even = data + b"\0" * (len(data) % 2)
+    total = sum(even[position] << 8 | even[position + 1] for position in range(0, len(even), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert codec.checksum(data) == 0xFFFF - total
+
+
 @given(FAMILIES, st.integers(0, 0xFFFF), st.integers(0, 2**64 - 1), st.integers(16, 1472))
 def test_a_mirrored_request_is_a_reply(family: Family, identifier: int, number: int, size: int) -> None:
     sent = codec.request(family, identifier, number, TOKEN, size)
