@@ -1,5 +1,6 @@
 """``phrom-agent once``: the daemon's own path, once, with shorter windows, and what it found as text."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -31,7 +32,7 @@ async def once(
 
     Raises :class:`agent.runner.UnknownAssignment`.
     """
-    clock = SystemClock()
+    clock = await asyncio.to_thread(SystemClock)
     directory = Directory(learned)
     runner = Runner(clock, Timekeeper(clock), Unspooled(), directory)
     runner.apply(settings)

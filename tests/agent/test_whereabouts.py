@@ -54,7 +54,8 @@ def test_the_edge_of_another_place_is_forgotten_but_not_in_an_outage() -> None:
         world.directory.learn({"edge": "10.0.0.1"})
         world.at = None
         await world.watch.look()
-        assert not world.directory.routed
+        routed = world.directory.routed
+        assert not routed
         assert world.kept.changes[-1].current == NOWHERE
         assert "gateway" not in world.directory.addresses
         world.at = HOME
