@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+
 from agent.clock import SystemClock
 from agent.state import Identity, State
 from tests.support.fake_collector import TOKEN, FakeCollector
@@ -77,7 +78,7 @@ async def machine(tmp_path: Path, joined: bool = True, more: str = "") -> AsyncI
         try:
             yield found
         finally:
-            if found.running is not None:
+            if found.running is not None and found.running.returncode is None:
                 await found.end(signal.SIGKILL)
 
 
