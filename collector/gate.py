@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from collector.problems import Refused
 
 if TYPE_CHECKING:
+    from collector.settings import CollectorSettings
     from collector.services import Services
     from collector.store import Source
 
@@ -98,7 +99,7 @@ async def admit(request: web.Request, permission: Permission, services: "Service
     if hdrs.AUTHORIZATION in request.headers:
         return await _by_token(request, permission, services)
     if permission.person:
-        found = not_direct(request, proxy_declared=services.settings.behind_tls_proxy)
+        found = not_direct(request, services.settings)
         if not found:
             return Principal("person", "loopback")
         if permission.scope is None:
@@ -145,10 +146,17 @@ def _words(permission: Permission) -> str:
     return "a browser on the collector's own machine"
 
 
-def not_direct(request: web.Request, *, proxy_declared: bool) -> str:
-    """Why the one who asks is no person at this machine; empty if it is one."""
-    if proxy_declared:
-        return "people's pages are not served through a declared proxy until people can sign in"
+def not_direct(request: web.Request, settings: "CollectorSettings") -> str:
+    """Why the one who asks is no person at this machine; empty if it is one.
+
+    A relay that ends on loopback (``ssh -R``) makes a stranger's request come from 127.0.0.1 and lets him choose its
+    ``Host``. Only a port that nothing is relayed to tells him apart, hence ``people_port``.
+    """
+    if settings.people_port:
+        if port_of(request) != settings.people_port:
+            return f"people's pages are served on http://127.0.0.1:{settings.people_port} alone (people_port)"
+    elif settings.behind_tls_proxy:
+        return "people's pages are not served through a declared proxy until people can sign in; set people_port"
     peer = peer_of(request)
     if not is_loopback(peer):
         return f"found a request from {peer or 'an unknown address'}, expected one from this machine (127.0.0.1)"
@@ -170,6 +178,12 @@ def peer_of(request: web.Request) -> str:
     """The address of the direct peer, without a port; empty where the connection is already gone."""
     name = request.transport.get_extra_info("peername") if request.transport else None
     return str(name[0]) if name else ""
+
+
+def port_of(request: web.Request) -> int:
+    """The port of ours that the request came in by; 0 where the connection is already gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return int(name[1]) if name else 0
 
 
 def client_of(request: web.Request, *, proxy_declared: bool) -> str:

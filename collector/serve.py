@@ -123,7 +123,9 @@ async def listening(services: Services) -> AsyncIterator[str]:
     await runner.setup()
     tasks: list[asyncio.Task[None]] = []
     try:
-        await _bind(runner, settings, secure)
+        await _bind(runner, settings.bind, settings.port, secure)
+        if settings.people_port:
+            await _bind(runner, "127.0.0.1", settings.people_port, None)
         tasks = [asyncio.create_task(job, name=name) for name, job in _chores(services, secure)]
         port = runner.addresses[0][1]
         host = settings.bind if settings.bind not in ("0.0.0.0", "::") else "127.0.0.1"
@@ -148,16 +150,18 @@ def _chain(settings: CollectorSettings) -> tuple[Path, Path]:
     return settings.tls_folder / "server.pem", settings.tls_folder / "server.key"
 
 
-async def _bind(runner: web.AppRunner, settings: CollectorSettings, secure: ssl.SSLContext | None) -> None:
+async def _bind(runner: web.AppRunner, address: str, port: int, secure: ssl.SSLContext | None) -> None:
     try:
-        await web.TCPSite(runner, settings.bind, settings.port, ssl_context=secure, backlog=512).start()
+        await web.TCPSite(runner, address, port, ssl_context=secure, backlog=512).start()
     except OSError as error:
-        place = f"{settings.bind}:{settings.port}"
+        place = f"{address}:{port}"
         if error.errno == errno.EADDRINUSE:
             raise CannotStart(
                 f"port {place} is taken by another program (ss -ltnp shows which); stop that one, or set another port"
             ) from error
-        raise CannotStart(f"cannot listen on {place}: {os.strerror(error.errno or 0)}; check bind and port") from error
+        raise CannotStart(
+            f"cannot listen on {place}: {os.strerror(error.errno or 0)}; check bind, port and people_port"
+        ) from error
 
 
 def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str, Coroutine[Any, Any, None]]]:

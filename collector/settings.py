@@ -83,6 +83,16 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             examples=["no"],
         ),
     ] = False
+    people_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="a second port, on 127.0.0.1 alone and in plain HTTP, to which people's pages are then "
+            "confined; needed where a proxy or a relay makes strangers look like this machine. 0 = none",
+            examples=[8482],
+        ),
+    ] = 0
     data: Annotated[
         str, Meta(min_length=1, description="folder of the store and the keys", examples=["/var/lib/phrom"])
     ] = "/var/lib/phrom"

@@ -6,6 +6,7 @@ import pytest
 
 from collector.app import ROUTES, create_app
 from collector.gate import PERSON, READ, client_of, host_of, is_loopback
+from tests.support.chain import free_port
 from tests.support.collecting import JSON, Collector, collecting
 
 PERMISSIONS = {
@@ -219,3 +220,18 @@ def test_only_a_declared_proxy_is_believed_about_the_client() -> None:
 def test_persons_and_readers_are_different_permissions() -> None:
     assert PERSON.scope is None
     assert READ.person
+
+
+@pytest.mark.parametrize("behind_tls_proxy", [False, True])
+async def test_with_a_port_for_people_a_relayed_stranger_sees_no_page(tmp_path: Path, behind_tls_proxy: bool) -> None:
+    """What ssh -R relays comes from 127.0.0.1 with whatever Host the stranger writes: only the port tells."""
+    port = free_port()
+    async with collecting(tmp_path, people_port=port, behind_tls_proxy=behind_tls_proxy) as collector:
+        relayed = await collector.ask("GET", "/", headers={"Host": "127.0.0.1:8480"})
+        assert relayed.status == 403
+        assert relayed.problem["detail"] == f"people's pages are served on http://127.0.0.1:{port} alone (people_port)"
+        assert (await collector.ask("GET", "/api/v1/sites", headers={"Host": "127.0.0.1:8480"})).status == 401
+        async with collector.session.get(f"http://127.0.0.1:{port}/") as page:
+            assert page.status == 200
+        async with collector.session.get(f"http://127.0.0.1:{port}/", headers={"Host": "phrom.example"}) as rebound:
+            assert rebound.status == 403
