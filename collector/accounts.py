@@ -21,7 +21,7 @@ from wire.settings import JoinRequest, Role
 log = structlog.get_logger()
 _Row = Row[Any]
 
-LOOK_AGAIN = 0.2
+LOOK_AGAIN = 0.02
 """Seconds between two looks into the store for a token that memory does not know."""
 
 

@@ -75,7 +75,7 @@ def show(data: Any, words: str, as_json: bool) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="phrom")
+@click.version_option(package_name="phrom", prog_name="phrom-collector")
 def main() -> None:
     """Phrom's collector: takes what agents measured and shows a province whether it is ready to meet."""
 
@@ -251,3 +251,7 @@ def restore(settings: CollectorSettings, file: Path, as_json: bool) -> None:
 
     restore_from(settings, file)
     show({"data": settings.data}, f"{settings.data}: restored; start the collector with phrom-collector serve", as_json)
+
+
+if __name__ == "__main__":
+    main()

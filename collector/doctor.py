@@ -84,7 +84,7 @@ def _certificate(settings: CollectorSettings) -> Finding:
 
 async def _clock() -> Finding:
     """Whether the machine's clock is kept by NTP, as systemd tells."""
-    tool = shutil.which("timedatectl")
+    tool = await asyncio.to_thread(shutil.which, "timedatectl")
     if tool is None:
         return Finding("clock", True, "timedatectl is not here: whether the clock is kept by NTP cannot be told")
     process = await asyncio.create_subprocess_exec(

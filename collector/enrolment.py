@@ -1,5 +1,6 @@
 """What the commands do to tokens, codes and agents: straight in the store, beside a running collector."""
 
+import asyncio
 import getpass
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from collector.serve import now_utc
 from collector.settings import CollectorSettings
 from collector.store import Store
 from collector.store.schema import agent, token
-from collector.tls import Authority, utc_now, wanted_names
+from collector.tls import Authority, utc_now
 from wire.clock import Instant
 from wire.settings import Role
 
@@ -74,12 +75,11 @@ def write_join_file(file: Path, made: Enrolled) -> None:
 
 async def enrol(settings: CollectorSettings, site: str, role: str, link: str) -> Enrolled:
     """A new code; raises :class:`NoSuchSite`."""
-    place = _place(settings, site, Role(role), link)
+    place = await asyncio.to_thread(_place, settings, site, Role(role), link)
     secret = await _write(settings, lambda c, at: credentials.enrol(c, at, site, place, Role(role), who=_who()))
     pin = ""
     if settings.tls == "own":
-        authority = Authority.open(settings.tls_folder, utc_now())
-        authority.ensure_server(wanted_names(settings), utc_now())
+        authority = await asyncio.to_thread(Authority.open, settings.tls_folder, utc_now())
         pin = f".{authority.pin}"
     return Enrolled(settings.url, secret + pin, site, place, Role(role))
 
@@ -139,13 +139,17 @@ async def tokens(settings: CollectorSettings) -> list[dict[str, Any]]:
 
 
 async def _write(settings: CollectorSettings, function: Callable[[Connection, Instant], _T]) -> _T:
-    Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = Store.open(settings.store_file)
+    store = await asyncio.to_thread(_opened, settings)
     at = now_utc()
     try:
         return await store.write(lambda connection: function(connection, at))
     finally:
-        store.close()
+        await asyncio.to_thread(store.close)
+
+
+def _opened(settings: CollectorSettings) -> Store:
+    Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Store.open(settings.store_file)
 
 
 def _who() -> str:
