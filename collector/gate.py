@@ -17,8 +17,8 @@ from aiohttp import hdrs, web
 from collector.problems import Refused
 
 if TYPE_CHECKING:
-    from collector.settings import CollectorSettings
     from collector.services import Services
+    from collector.settings import CollectorSettings
     from collector.store import Source
 
 
