@@ -27,6 +27,7 @@ from wire.yaml_settings import Document, Mistake, SettingsError, open_document
 
 SINGLE = ("province", "names", "cadence", "quiet", "time_server")
 """Sections that stand in one file only."""
+SUFFIXES = (".yaml", ".yml")
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ def contract_on(link: Link, day: Any) -> Contract | None:
 def load(folder: Path) -> Inventory:
     """Reads every ``*.yaml`` of a folder; raises :class:`SettingsError` with all mistakes of all files."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+        paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
     except OSError as error:
         found = f"no readable folder ({error.strerror or type(error).__name__})"
         raise SettingsError([Mistake(str(folder), 0, "", found, "the folder of the province's YAML files")]) from error
@@ -77,6 +78,9 @@ def load(folder: Path) -> Inventory:
     texts: dict[str, str] = {}
     mistakes: list[Mistake] = []
     for path in paths:
+        if path.suffix != SUFFIXES[0]:
+            mistakes.append(Mistake(str(path), 0, "", "a file *.yml", "the name *.yaml, or it would be overlooked"))
+            continue
         try:
             texts[path.name] = read_text(path)
         except SettingsError as error:
@@ -143,27 +147,3 @@ def _joined(sheets: list[Document[Sheet]], texts: dict[str, str]) -> Inventory:
 def hash_of(texts: dict[str, str]) -> str:
     """SHA-256 over names and texts, whatever their order."""
     return hashlib.sha256(msgspec.json.encode(sorted(texts.items()))).hexdigest()
-
-
-class Keeper:
-    """Holds the last good inventory of a folder while its files change and may be wrong for a while."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises :class:`SettingsError`: without a first good copy there is nothing to keep."""
-        self._folder = folder
-        self.current = load(folder)
-        self.mistakes: list[Mistake] = []
-        """Of the newest files; empty while they are what is in use."""
-
-    def reload(self) -> bool:
-        """Reads the files anew; whether another inventory is in use now. Call it in a thread: it reads files."""
-        try:
-            found = load(self._folder)
-        except SettingsError as error:
-            self.mistakes = error.mistakes
-            return False
-        self.mistakes = []
-        if found.hash == self.current.hash:
-            return False
-        self.current = found
-        return True

@@ -8,7 +8,7 @@ import pytest
 
 from collector.inventory import Inventory, agent_settings, load, occurrences
 from collector.inventory.assignments import NoSuchPlace
-from collector.inventory.files import Keeper, contract_on, from_texts
+from collector.inventory.files import contract_on, from_texts
 from wire.clock import HOUR, MINUTE
 from wire.meetings import Load, may_run
 from wire.reasons import Reason
@@ -227,20 +227,18 @@ def test_the_hash_names_the_content_and_not_the_order():
     assert from_texts(first.files) == first
 
 
-def test_the_last_good_copy_stays_while_the_files_are_wrong(tmp_path):
-    file = tmp_path / "a.yaml"
-    file.write_text(GROUND)
-    keeper = Keeper(tmp_path)
-    good = keeper.current
-    assert keeper.reload() is False
-    file.write_text(GROUND + "nonsense: 3\n")
-    assert keeper.reload() is False
-    assert keeper.current is good
-    assert [one.key for one in keeper.mistakes] == ["nonsense"]
-    file.write_text(GROUND + "anchors: [{id: a, address: 192.0.2.1}]\n")
-    assert keeper.reload() is True
-    assert keeper.mistakes == []
-    assert keeper.current.anchors[0].address == "192.0.2.1"
+def test_files_that_would_be_overlooked_are_refused_and_editors_leftovers_are_not(tmp_path):
+    (tmp_path / "a.yaml").write_text(GROUND)
+    (tmp_path / ".a.yaml.swp").write_text("\x00")
+    (tmp_path / ".#a.yaml").write_text("nonsense: 3")
+    (tmp_path / "a.yaml~").write_text("nonsense: 3")
+    assert list(load(tmp_path).files) == ["a.yaml"]
+    (tmp_path / "b.yml").write_text("anchors: []")
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'b.yml'}: found a file *.yml, expected the name *.yaml, or it would be overlooked"
+    )
 
 
 def test_the_example_is_udon_thani_with_its_hall_and_twenty_districts(example):
