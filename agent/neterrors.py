@@ -76,7 +76,7 @@ def finding_of(problem: Exception, **found: Any) -> Finding:
     if isinstance(problem, Unresolved):
         return _finding(problem.reason, str(problem), "check the name in the settings", found)
     if isinstance(problem, ssl.SSLError):  # an OSError whose number is OpenSSL's own
-        return _finding(Reason.TLS_HANDSHAKE, problem.reason or "the TLS connection broke", "", found)
+        return _finding(Reason.TLS_HANDSHAKE, getattr(problem, "reason", None) or str(problem), "", found)
     number = problem.errno if isinstance(problem, OSError) else None
     if isinstance(problem, TimeoutError) or number == errno.ETIMEDOUT:
         return failed(Reason.TIMED_OUT, **found)

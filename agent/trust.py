@@ -99,4 +99,4 @@ def detail_of(problem: ssl.SSLError) -> str:
     """OpenSSL's own words, without the library's file and line."""
     if isinstance(problem, ssl.SSLCertVerificationError) and problem.verify_message:
         return problem.verify_message
-    return problem.reason or str(problem)
+    return getattr(problem, "reason", None) or str(problem)  # one made in Python has no reason

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.probes.stun.codec import (
     BINDING,
+    COOKIE,
     Attribute,
     Endpoint,
     Kind,
@@ -103,6 +104,14 @@ def test_any_value_of_an_attribute_we_read_raises_only_the_named_error(transacti
         (bytes([0x80]) + bytes(19), "first bits: found 10, expected 00"),
         (bytes(20), "magic cookie: found 00000000, expected 2112a442"),
         (IPV4_RESPONSE[:-4], "length: found 60, expected 56 and a multiple of 4"),
+        (
+            encode(Message(Kind.SUCCESS, BINDING, bytes(12)))[:2]
+            + b"\0\4"
+            + COOKIE.to_bytes(4)
+            + bytes(12)
+            + b"\0\1\0\5",
+            "attribute 0001 at 20: found a length of 5 beyond the message's end",
+        ),
         (IPV4_RESPONSE[:-1] + b"\0", "FINGERPRINT: found c07d4c00, expected c07d4c96"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -212,6 +213,25 @@ async def test_the_next_address_is_tried_and_the_failure_noted(monkeypatch, list
     found = await measure("tcp", host="two.example", port=listener)
     assert found.outcome is Outcome.OK
     assert found.facts["failed_before"] == "ipv4: refused"
+
+
+async def test_what_ipv4_says_is_the_telling_failure(monkeypatch):
+    async def fails(_loop, address, _within):
+        number = errno.EHOSTUNREACH if address.family == socket.AF_INET6 else errno.ECONNREFUSED
+        raise OSError(number, "said by the kernel")
+
+    six = Address(socket.AF_INET6, ("2001:db8::1", 1, 0, 0))
+    four = Address(socket.AF_INET, ("192.0.2.1", 1))
+    monkeypatch.setattr(addresses, "_open", fails)
+    for order in ([six, four], [four, six]):
+        with pytest.raises(OSError, match="said by the kernel") as caught:
+            await addresses.connect(order, 1.0)
+        assert caught.value.errno == errno.ECONNREFUSED
+
+
+def test_an_error_of_openssl_is_not_an_errno():
+    found = finding_of(ssl.SSLError(1, "[SSL] bad record"))  # 1 is EPERM for the kernel
+    assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.TLS_HANDSHAKE)
 
 
 async def test_ipv6_is_used_and_said_so():

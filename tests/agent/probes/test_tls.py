@@ -25,6 +25,7 @@ from wire.reasons import Outcome, Reason
 NAME = "meet.example.go.th"
 ROOT = authority()
 MIDDLE = authority("Test Intermediate", ROOT)
+STRANGER = authority("Stranger")
 
 Chain = tuple[Pair, ...]
 
@@ -88,6 +89,7 @@ async def test_a_good_certificate(trial):
         (lambda: (leaf(None, NAME),), Reason.TLS_SELF_SIGNED),
         (lambda: (leaf(MIDDLE, NAME, aia=True),), Reason.TLS_CHAIN_INCOMPLETE),
         (lambda: (leaf(authority("Stranger"), NAME),), Reason.TLS_UNTRUSTED),
+        (lambda: (leaf(STRANGER, NAME, aia=True), STRANGER), Reason.TLS_UNTRUSTED),
         (lambda: (leaf(authority("FortiGate CA"), NAME),), Reason.TLS_INSPECTED),
     ],
 )
@@ -116,6 +118,10 @@ async def test_a_private_issuer_of_two_public_sites_is_an_inspecting_proxy(trial
     assert second.facts["inspection"] == "one private issuer signs for 2 sites"
     again = await trial.see(leaf(proxy, "zoom.us"), proxy, name="zoom.us")
     assert again.reason is Reason.TLS_INSPECTED
+
+    await trial.see(leaf(MIDDLE, "zoom.us"), MIDDLE, name="zoom.us")  # the proxy is gone from there
+    alone = await trial.see(leaf(proxy, "www.webex.com"), proxy, name="www.webex.com")
+    assert alone.reason is Reason.TLS_UNTRUSTED
 
 
 async def test_a_province_s_own_servers_may_share_a_private_issuer(trial):
