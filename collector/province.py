@@ -33,6 +33,8 @@ def stamp_of(settings: CollectorSettings) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of the files: another stamp means that they are worth reading again."""
     found = []
     for path in sorted(folder_of(settings).glob("*.y*ml")):
+        if path.name.startswith("."):  # an editor's lock may be a link to nothing
+            continue
         status = path.stat()
         found.append((path.name, status.st_size, status.st_mtime_ns))
     return tuple(found)

@@ -212,9 +212,7 @@ class _Reload:
     async def __call__(self) -> None:
         services = self._services
         stamp = await asyncio.to_thread(stamp_of, services.settings)
-        if self._stamp is None:
-            self._stamp = stamp
-        if stamp == self._stamp:
+        if stamp == self._stamp:  # never so at the first look: the files may have changed since they were loaded
             return
         inventory = await asyncio.to_thread(load_province, services.settings)
         self._stamp = stamp
