@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from grafana_foundation_sdk.models.dashboard import Dashboard
+    from dashboards.parts import Dashboard
 
 HERE = Path(__file__).parent
 

@@ -8,16 +8,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-with warnings.catch_warnings():  # the classic model, which Grafana reads from files; the library prefers its own beta
+with warnings.catch_warnings():  # the classic model, which Grafana reads from files; the library prefers a newer one
     warnings.simplefilter("ignore", DeprecationWarning)
+    from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statushistory, timeseries
     from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, statushistory, timeseries
-from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common as common_models
-from grafana_foundation_sdk.models import dashboard as models
-from grafana_foundation_sdk.models.dashboard import Dashboard
-from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+    from grafana_foundation_sdk.cog.builder import Builder
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models import common as common_models
+    from grafana_foundation_sdk.models import dashboard as models
+    from grafana_foundation_sdk.models.dashboard import Dashboard as Dashboard
+    from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 Panel = Builder[models.Panel]
 SOURCE = common_models.DataSourceRef(type_val="prometheus", uid="${datasource}")

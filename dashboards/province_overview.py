@@ -1,9 +1,7 @@
 """*Province overview*: every site at one glance, what fails and where, and how the links have been."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard
-
 from dashboards import parts
-from dashboards.parts import Panel, Words, query
+from dashboards.parts import Dashboard, Panel, Words, query
 
 SITES = 'site=~"$site"'
 ECHO = 'probe="icmp",site=~"$site",target=~"$target"'
@@ -85,7 +83,7 @@ def _history() -> list[Panel]:
             ),
             parts.RTT,
             query(
-                f'max by (site) (max_over_time(phrom_rtt_seconds{{quantile="0.95",{ECHO}}}[$__rate_interval])) < +Inf',
+                f'max by (site) (phrom_rtt_seconds{{quantile="0.95",{ECHO}}} < +Inf)',
                 "{{site}}",
             ),
         ),

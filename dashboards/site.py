@@ -1,9 +1,7 @@
 """*Site*: one site, probe by probe: where a fault begins, from its own router to the platform."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard
-
 from dashboards import parts
-from dashboards.parts import Panel, Words, query
+from dashboards.parts import Dashboard, Panel, Words, query
 
 HERE = 'site="$site",link=~"$link"'
 ECHO = f'probe="icmp",target=~"$target",{HERE}'
@@ -55,8 +53,8 @@ def _path() -> list[Panel]:
                 "so many were lost that there is none.",
             ),
             parts.RTT,
-            query(f'max by (target) (max_over_time({rtt}"0.5"}}[$__rate_interval])) < +Inf', "{{target}} 50 %"),
-            query(f'max by (target) (max_over_time({rtt}"0.95"}}[$__rate_interval])) < +Inf', "{{target}} 95 %", "B"),
+            query(f'max by (target) ({rtt}"0.5"}} < +Inf)', "{{target}} 50 %"),
+            query(f'max by (target) ({rtt}"0.95"}} < +Inf)', "{{target}} 95 %", "B"),
         ),
         parts.lines(
             Words("จิตเทอร์ · Jitter", "ความแปรปรวนของเวลาถึง (RFC 3550) · Interarrival jitter (RFC 3550)."),
@@ -70,7 +68,7 @@ def _path() -> list[Panel]:
             ),
             parts.RTT,
             query(
-                f'max by (target) (last_over_time(phrom_rtt_seconds:1h{{{ECHO},quantile="0.95"}}[1h])) < +Inf',
+                f'max by (target) (last_over_time(phrom_rtt_seconds:1h{{{ECHO},quantile="0.95"}}[1h]) < +Inf)',
                 "{{target}}",
             ),
         ),

@@ -49,6 +49,11 @@ class Kept:
         self._entries: OrderedDict[tuple[str, frozenset[str] | None, bytes], Stretch] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept, about."""
+        return self._size
+
     def stretch(self, family: Family, wanted: frozenset[str] | None, packed: bytes) -> Stretch:
         """What a packed hour makes of a family; raises :class:`collector.store.packing.UnreadablePack`."""
         key = (family.metric, wanted, packed)

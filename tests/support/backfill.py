@@ -102,8 +102,8 @@ def synthetic_hours(made: Backfilled, source: Source, hours: int, seed: int) -> 
     for minute in range(hours * 60, -1, -1):
         end = last - minute * MINUTE
         for target, base in (("gateway", 1_000_000), ("edge", 6_000_000), ("anchor-1", 18_000_000)):
-            yield _echoes(made, source, target, end, base, chance, lost=chance.randrange(12) if troubled else 0)
-        yield from _services(made, source, end, chance, troubled=troubled)
+            yield _echoes(made, source, target, end, base, chance, lost=chance.randrange(5) if troubled else 0)
+        yield from _services(made, source, end, chance, troubled=troubled and minute < 30)
 
 
 def _echoes(
@@ -121,7 +121,9 @@ def _echoes(
     )
 
 
-def _services(made: Backfilled, source: Source, end: Instant, chance: random.Random, *, troubled: bool) -> Iterator[Window]:
+def _services(
+    made: Backfilled, source: Source, end: Instant, chance: random.Random, *, troubled: bool
+) -> Iterator[Window]:
     def one(middle: int) -> Histogram:
         return Histogram.of([round(middle * math.exp(chance.gauss(0, 0.1)))])
 

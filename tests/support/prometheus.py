@@ -51,6 +51,14 @@ class Served:
         assert not body.get("warnings"), body
         return body["data"]
 
+    async def until(self, expression: str) -> None:
+        """Returns when a query at the present has rows: something was scraped."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if (await self.api("query", query=expression))["result"]:
+                    return
+                await asyncio.sleep(POLL)
+
     async def instant(self, expression: str, at: float) -> list[dict[str, Any]]:
         """The result of an instant query at a time (seconds since 1970)."""
         data = await self.api("query", query=expression, time=repr(at))

@@ -22,7 +22,7 @@ from collector.prometheus.mapping import (
     with_stale_markers,
 )
 from collector.prometheus.protocol import pack_samples
-from collector.store.chart import Columns
+from collector.store.chart import Columns, append_rows
 from collector.store.packing import Piece, Row, pack
 from collector.store.rollups import roll_up
 from tests.support.store import window
@@ -32,15 +32,24 @@ from wire.measures import MEASURES, Shape
 from wire.observation import Window
 from wire.reasons import Outcome, Reason
 
-FAILED: dict[str, Any] = {"outcome": Outcome.FAILED, "reason": Reason.NO_REPLY, "counts": {"sent": 60, "lost": 60}, "values": {}}
+FAILED: dict[str, Any] = {
+    "outcome": Outcome.FAILED,
+    "reason": Reason.NO_REPLY,
+    "counts": {"sent": 60, "lost": 60},
+    "values": {},
+}
 
 
 def shown(times: list[int], values: list[float]) -> list[tuple[int, float | str]]:
     return [(time, "stale" if is_stale(value) else value) for time, value in zip(times, values, strict=True)]
 
 
+def rows(windows: list[Window]) -> list[Row]:
+    return [Row(1, one.end, 0, one.end, 1, number, one) for number, one in enumerate(windows, 1)]
+
+
 def packed(windows: list[Window]) -> Piece:
-    return Piece(pack([Row(1, one.end, 0, one.end, 1, number, one) for number, one in enumerate(windows, 1)]))
+    return Piece(pack(rows(windows)))
 
 
 def test_every_measure_has_its_families() -> None:
@@ -150,14 +159,10 @@ def test_quantile_among_the_lost_is_infinite() -> None:
 
 def test_packed_hour_and_columns_say_the_same() -> None:
     windows = [window(HOUR + minute * MINUTE) for minute in range(5)]
-    columns = Columns(
-        end=[one.end for one in windows],
-        outcome=[one.outcome for one in windows],
-        counts={"sent": [60] * 5, "lost": [0] * 5},
-        values={"jitter": [0.000123] * 5},
-    )
+    columns = Columns()
+    append_rows(columns, rows(windows))
     piece = packed(windows)
-    for metric in ("phrom_outcome", "phrom_sent_packets", "phrom_jitter_seconds"):
+    for metric in ("phrom_outcome", "phrom_sent_packets", "phrom_jitter_seconds", "phrom_rtt_seconds"):
         assert series_of(FAMILIES[metric], piece) == series_of(FAMILIES[metric], columns)
 
 
