@@ -1,46 +1,60 @@
-"""The command ``phrom-agent``. Data go to stdout, progress and logs to stderr.
+"""The entry point of ``phrom-agent``.
 
-Exit codes: 0 fine, 1 failed, 2 wrong usage or settings, 3 done but not healthy.
+The daemon runs for months on a small box, so ``phrom-agent run`` starts without the library that reads command lines
+(4.5 MB of memory, docs/decisions/004); everything else is in :mod:`agent.commands`.
 """
 
-import asyncio
 import os
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import click
-
-from agent import __version__
-
-UNHEALTHY = 3
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+if TYPE_CHECKING:
+    from agent.settings import OwnSettings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": None})
-@click.version_option(__version__, prog_name="phrom-agent")
-@click.option(
-    "-c",
-    "--config",
-    envvar="PHROM_AGENT_CONFIG",
-    metavar="FILE",
-    help="Settings file (default: /etc/phrom/agent.yaml, which need not exist).",
-)
-@click.pass_context
-def main(context: click.Context, config: str | None) -> None:
-    """Phrom's agent: measures whether this site is ready to meet, and delivers what it saw.
+def main() -> None:
+    """Runs a command and exits with its code."""
+    plain, config = plain_run(sys.argv[1:])
+    if plain:
+        sys.exit(run(config or os.environ.get("PHROM_AGENT_CONFIG")))
+    from agent.commands import main as commands
 
-    Exit codes: 0 fine, 1 failed, 2 wrong usage or settings, 3 done but not healthy.
-    """
-    context.obj = config
+    commands()
 
 
-def _own(config: str | None) -> Any:
-    """The machine's own settings, or an end with code 2 that says every mistake."""
+def plain_run(arguments: list[str]) -> tuple[bool, str | None]:
+    """Whether this is ``[-c FILE] run`` and nothing else, and the file."""
+    match arguments:
+        case ["run"]:
+            return True, None
+        case ["-c" | "--config", file, "run"]:
+            return True, file
+        case [option, "run"] if option.startswith("--config="):
+            return True, option.removeprefix("--config=")
+    return False, None
+
+
+def run(config: str | None) -> int:
+    """The daemon, until it is told to stop; returns the exit code."""
+    from agent.memory import be_thrifty
+
+    be_thrifty()
+    own = own_settings(config)
+    import asyncio
+
+    from wire import logs
+
+    logs.set_up(own.log_format, own.log_level)
+    from agent.daemon import serve
+
+    return asyncio.run(serve(own))
+
+
+def own_settings(config: str | None) -> "OwnSettings":
+    """The machine's own settings, or an end with code 2 that says every mistake on stderr."""
     from agent.settings import OwnSettings, find, read_own
 
-    path = find(config)
+    path = find(config or None)
     if path is None:
         return OwnSettings()
     from wire.yaml_settings import SettingsError
@@ -48,201 +62,10 @@ def _own(config: str | None) -> Any:
     try:
         return read_own(path)
     except SettingsError as mistakes:
-        _wrong(str(mistakes))
+        wrong(str(mistakes))
 
 
-def _wrong(words: str) -> NoReturn:
-    click.echo(words, err=True)
+def wrong(words: str) -> NoReturn:
+    """Ends with code 2: wrong usage or settings."""
+    sys.stderr.write(words + "\n")
     sys.exit(2)
-
-
-def _logs(own: Any, level: str | None = None) -> None:
-    from wire import logs
-
-    logs.set_up(own.log_format, level or own.log_level)
-
-
-def _colour() -> bool | None:
-    """``None`` lets click decide by the terminal; ``NO_COLOR`` (no-color.org) turns it off."""
-    return False if os.environ.get("NO_COLOR") else None
-
-
-@main.command()
-@click.pass_obj
-def run(config: str | None) -> None:
-    """Run the daemon until it is told to stop (SIGTERM or Ctrl-C)."""
-    from agent.memory import be_thrifty
-
-    be_thrifty()
-    own = _own(config)
-    _logs(own)
-    from agent.daemon import serve
-
-    sys.exit(asyncio.run(serve(own)))
-
-
-@main.command()
-@click.argument("probes", nargs=-1, metavar="[PROBE …]")
-@click.option("--window", type=click.FloatRange(1, 600), metavar="SECONDS", help="Length of a window (default 5).")
-@_json
-@click.pass_obj
-def once(config: str | None, probes: tuple[str, ...], window: float | None, as_json: bool) -> None:
-    """Run probes once and print what they found.
-
-    PROBE is the name of a probe (icmp) or of one assignment (icmp:gateway); without any, all small probes run. The way
-    is the daemon's own, with shorter windows. Exits with 3 if anything failed.
-    """
-    own = _own(config)
-    _logs(own, "error")
-    from agent.once import lines
-    from agent.once import once as measure
-    from agent.runner import UnknownAssignment
-    from wire.reasons import Outcome
-
-    settings = _running(own)
-    try:
-        windows = asyncio.run(measure(settings, probes, window, _collector(own)))
-    except UnknownAssignment as unknown:
-        _wrong(str(unknown))
-    if as_json:
-        _print_json(windows)
-    else:
-        colours = {"ok": "green", "failed": "red", "error": "magenta", "skipped": "yellow"}
-        width = max((len(name) for name, _, _ in lines(windows)), default=0)
-        for name, outcome, figures in lines(windows):
-            word = click.style(outcome, fg=colours[outcome.partition(":")[0]])
-            click.echo(f"{name.ljust(width)}  {word}  {figures}".rstrip(), color=_colour())
-    sys.exit(UNHEALTHY if any(one.outcome in (Outcome.FAILED, Outcome.ERROR) for one in windows) else 0)
-
-
-@main.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
-@click.pass_obj
-def check(config: str | None, file: Path | None) -> None:
-    """Check a settings file: every mistake at once, with line, key, what was found and what was expected."""
-    from agent.settings import find
-
-    path = find(str(file) if file else config)
-    _own(str(path) if path else None)
-    click.echo(f"{path}: fine" if path else "no settings file: the defaults are fine")
-
-
-@main.command("show-config")
-@_json
-@click.pass_obj
-def show_config(config: str | None, as_json: bool) -> None:
-    """Print the settings in force, secrets masked: the machine's own, and what was fetched from the collector."""
-    own = _own(config)
-    from agent.settings import shown
-
-    found = shown(own, _running(own))
-    if as_json:
-        _print_json(found)
-        return
-    import yaml
-
-    click.echo(yaml.safe_dump(found, allow_unicode=True, sort_keys=False), nl=False)
-
-
-@main.command()
-@click.argument("url")
-@click.argument("code")
-@click.option("--name", default="", help="What people call this machine (default: its host name).")
-@_json
-@click.pass_obj
-def join(config: str | None, url: str, code: str, name: str, as_json: bool) -> None:
-    """Enrol this machine at the collector URL with the CODE that `phrom-collector enrol` printed."""
-    own = _own(config)
-    _logs(own, "error")
-    from agent.clock import SystemClock
-    from agent.connection import UnsafeAddress
-    from agent.join import BadCode, JoinFailed
-    from agent.join import join as enrol
-    from agent.settings import vantage_facts
-    from agent.state import State, StateUnusable
-
-    state = State(own.state_dir)
-    try:
-        state.prepare()
-        who = asyncio.run(enrol(url, code, SystemClock(), machine=name, vantage=vantage_facts()))
-        state.keep_identity(who)
-    except (BadCode, UnsafeAddress) as wrong:
-        _wrong(str(wrong))
-    except (JoinFailed, StateUnusable) as failure:
-        click.echo(str(failure), err=True)
-        sys.exit(1)
-    if as_json:
-        _print_json(
-            {"collector": who.url, "province": who.province, "site": who.site, "link": who.link, "role": who.role}
-        )
-        return
-    place = f"site {who.site}" + (f", link {who.link}" if who.link else "")
-    click.echo(f"joined {who.url} as {place}, role {who.role}")
-
-
-@main.command()
-@click.option("--lang", type=click.Choice(["th", "en"]), help="Language of the words (default: by LANG).")
-@_json
-@click.pass_obj
-def doctor(config: str | None, lang: str | None, as_json: bool) -> None:
-    """Can this machine do its work? Says what to mend. Exits with 3 when something must be mended."""
-    own = _own(config)
-    _logs(own, "error")
-    from agent.doctor import examine, healthy
-    from agent.doctor_words import say
-
-    language = lang or _language()
-    checks = asyncio.run(examine(own))
-    fine = healthy(checks)
-    if as_json:
-        found = [{"check": one.name, "state": one.state, "words": one.text(language), **one.values} for one in checks]
-        _print_json({"healthy": fine, "checks": found})
-        sys.exit(0 if fine else UNHEALTHY)
-    signs = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "unknown": ("?", "blue")}
-    for one in checks:
-        sign, colour = signs[one.state]
-        head = click.style(f"{sign} {say(one.name, language)} · {say(one.state, language)}", fg=colour)
-        click.echo(f"{head}: {one.text(language)}", color=_colour())
-    bad = ", ".join(say(one.name, language) for one in checks if one.state == "bad")
-    click.echo("\n" + say("healthy" if fine else "unhealthy", language, {"checks": bad}))
-    sys.exit(0 if fine else UNHEALTHY)
-
-
-def _language() -> str:
-    """Thai where the environment speaks Thai (locale(7)), else English."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        if os.environ.get(name):
-            return "th" if os.environ[name].startswith("th") else "en"
-    return "en"
-
-
-def _running(own: Any) -> Any:
-    """What the daemon runs: the last good copy of what was fetched with this machine's own, or what it starts with."""
-    from agent.settings import effective
-    from agent.state import State, StateDamaged, StateUnusable
-
-    state = State(own.state_dir)
-    try:
-        who = state.identity()
-        return effective(own, state.settings(), who.province if who else "", who.site if who else "")
-    except (StateDamaged, StateUnusable) as trouble:
-        click.echo(f"{trouble}; going on without it", err=True)
-        return effective(own, None)
-
-
-def _collector(own: Any) -> dict[str, str]:
-    """The collector's address, for the settings that speak of it."""
-    from agent.directory import of_collector
-    from agent.state import State, StateDamaged, StateUnusable
-
-    try:
-        who = State(own.state_dir).identity()
-    except (StateDamaged, StateUnusable):
-        who = None  # told by _running already
-    return of_collector(who.url if who else own.collector)
-
-
-def _print_json(found: Any) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())

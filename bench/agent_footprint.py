@@ -92,12 +92,11 @@ def agent(stack: ExitStack, folder: Path, ports: dict[str, int]) -> subprocess.P
     state.mkdir(mode=0o700)
     identity = {"url": f"http://127.0.0.1:{ports['collector']}", "agent": "bench", "token": TOKEN}
     (state / "identity.json").write_text(json.dumps({**identity, "province": "bench", "site": "bench"}))
-    settings = folder / "agent.yaml"
-    settings.write_text(f"state: {state}\nlisten: ''\n")
     command = shutil.which("phrom-agent", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if not command:
         raise SystemExit("phrom-agent is not installed beside this Python")
-    return stack.enter_context(process([command, "--config", str(settings), "run"], folder / "agent.log"))
+    environment = {"STATE_DIRECTORY": str(state), "PHROM_AGENT_CONFIG": ""}  # as systemd runs it, without a file
+    return stack.enter_context(process([command, "run"], folder / "agent.log", **environment))
 
 
 def peers(stack: ExitStack, folder: Path, ports: dict[str, int]) -> list[subprocess.Popen[bytes]]:

@@ -242,10 +242,10 @@ def metrics() -> str:
 
 def commands() -> str:
     """The help of both commands and all that is below them."""
-    from agent.cli import main as agent
+    from agent.commands import main as agent
     from collector.cli import main as collector
 
-    lines = ["# Commands", "", _generated("agent/cli.py` and `collector/cli.py"), ""]
+    lines = ["# Commands", "", _generated("agent/commands.py` and `collector/cli.py"), ""]
     for name, command in (("phrom-agent", agent), ("phrom-collector", collector)):
         for path, one in _below(name, command):
             widths = {"terminal_width": WIDTH, "max_content_width": WIDTH}

@@ -3,6 +3,8 @@
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from agent.cli import main
+from agent.cli import plain_run
+from agent.commands import main
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +172,34 @@ def test_joining_a_collector_that_is_not_there_fails(config: Path, closed: int) 
     found = agent("-c", config, "join", f"http://127.0.0.1:{closed}", "ABCD-EFGH-IJKL-MNOP")
     assert found.exit_code == 1
     assert "ABCD" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["run"], (True, None)),
+        (["-c", "a.yaml", "run"], (True, "a.yaml")),
+        (["--config", "a.yaml", "run"], (True, "a.yaml")),
+        (["--config=a.yaml", "run"], (True, "a.yaml")),
+        (["run", "--help"], (False, None)),
+        (["--verbose", "run"], (False, None)),
+        (["once"], (False, None)),
+        ([], (False, None)),
+    ],
+)
+def test_only_a_plain_run_goes_without_the_command_line_library(
+    arguments: list[str], found: tuple[bool, str | None]
+) -> None:
+    assert plain_run(arguments) == found
+
+
+def test_a_plain_run_imports_neither_click_nor_rich_nor_yaml(tmp_path: Path) -> None:
+    code = (
+        "import sys, agent.cli\n"
+        "from agent.memory import be_thrifty; be_thrifty()\n"
+        "import agent.settings, wire.logs, agent.daemon\n"
+        "print(sorted({'click', 'yaml', 'prometheus_client', 'cryptography', 'dns', 'psutil', 'aiohttp.web'}"
+        " & set(sys.modules)), sys.modules['rich'])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[] None\n"
