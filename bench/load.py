@@ -60,9 +60,9 @@ class _Connection(asyncio.Protocol):
         return await self.waiter
 
 
-def request(path: str, host: str, body: bytes, headers: dict[str, str]) -> bytes:
+def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     """The bytes of a POST."""
-    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 

@@ -340,7 +340,7 @@ async def test_every_kind_is_counted_and_an_unknown_one_is_kept(tmp_path: Path) 
         agent = await collector.agent()
         agent.chain = Chain(StreamName.EVIDENCE)
         end = collector.now.boottime
-        shared = {"boot": clock(end).boot, "start": end - MINUTE, "end": end, "wall_start": 0, "wall_end": 0}
+        shared: dict[str, Any] = {"boot": clock(end).boot, "start": end - MINUTE, "end": end, "wall_start": 0, "wall_end": 0}
         note = Note(event=Event.STARTED, **shared)
         seal = agent.chain.seal(window(end), note, note)
         unknown = bytes(seal.batch).replace(b'"kind":"note"', b'"kind":"song"', 1)

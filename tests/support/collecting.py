@@ -161,7 +161,8 @@ async def collecting(
     """A collector on the example province; ``settings`` are those of ``collector.yaml``."""
     moved = now or Now()
     set_up("json")
-    made = CollectorSettings(**({"data": str(folder), "port": 0} | settings))
+    settled: dict[str, Any] = {"data": str(folder), "port": 0}
+    made = CollectorSettings(**(settled | settings))
     await asyncio.to_thread(Path(made.data).mkdir, parents=True, exist_ok=True)
     inventory = await asyncio.to_thread(_province, made.inventory)
     async with opened(made, inventory, now=moved) as services:
