@@ -269,6 +269,33 @@ def http() -> str:
     return text()
 
 
+def routes() -> str:
+    """Every route of the collector with who may use it."""
+    lines = [
+        "# HTTP",
+        "",
+        _generated("collector/app.py"),
+        "",
+        "Permissions: `anyone`; `agent` is an agent's token; `scrape` and `read` are scopes of a machine's token, and",
+        "open to people too; `person` is a direct peer on loopback until people can sign in. Agents and machines send",
+        "`Authorization: Bearer …`. A refusal is a problem document (RFC 9457).",
+        "All of it with its bodies: [openapi.json](openapi.json).",
+        "",
+        "| Method | Path | Permission | Meaning |",
+        "|---|---|---|---|",
+    ]
+    for route in sorted(_routes(), key=lambda one: (one.path, one.method)):
+        cells = (route.method, f"`{route.path}`", f"`{route.permission.name}`", _cell(route.summary))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _routes() -> list[Any]:
+    from collector.app import all_routes
+
+    return all_routes(typing.cast(Any, None))  # routes are declared without services; handlers are given them
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "wire.schema.json": wire_schema,
     "settings-agent.md": agent_settings,
@@ -277,6 +304,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "probes.md": probes,
     "metrics.md": metrics,
     "commands.md": commands,
+    "http.md": routes,
     "openapi.json": http,
 }
 
