@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import dns.exception
 import dns.message
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import msgspec
 
@@ -192,7 +193,12 @@ def _lies_in(text: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) 
 def _records(message: dns.message.Message, kind: str) -> list[str]:
     """Addresses, or ``host:port`` of SRV, that the answer section holds behind any aliases; sorted."""
     wanted = dns.rdatatype.from_text(kind)
-    found = [record for group in message.answer if group.rdtype == wanted for record in group]
+    found = [
+        record
+        for group in message.answer
+        if group.rdtype == wanted and group.rdclass == dns.rdataclass.IN  # other classes have no address in them
+        for record in group
+    ]
     if kind == "SRV":
         return sorted(f"{record.target.to_text()}:{record.port}" for record in found)
     return sorted(record.address for record in found)

@@ -4,6 +4,8 @@ import contextlib
 import socket
 from typing import Any
 
+import dns.message
+import dns.rrset
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -235,6 +237,35 @@ def test_public_names():
     assert not any(
         map(is_public_name, ("printer", "nas.local", "x.LAN", "router.home.arpa", "localhost", "a.internal"))
     )
+
+
+def rich_answer() -> bytes:
+    """An answer with records of many kinds, to be damaged."""
+    asked = dns.message.make_query("zoom.us", "A", use_edns=0)
+    said = records(asked, "A", "8.8.8.8")
+    for kind, value in (
+        ("AAAA", "2001:db8::1"),
+        ("SRV", "1 5 5061 sip.example."),
+        ("CNAME", "x."),
+        ("SOA", "a. b. 1 2 3 4 5"),
+    ):
+        said.answer.append(dns.rrset.from_text("zoom.us.", 300, "IN", kind, value))
+    return said.to_wire()
+
+
+RICH = rich_answer()
+
+
+@given(st.lists(st.tuples(st.integers(0, len(RICH) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@example([(RICH.index(b"\x08\x08\x08\x08") - 7, 3)])  # an A record of class CHAOS, which has no address
+def test_a_damaged_answer_raises_only_the_named_error(damages):
+    data = bytearray(RICH)
+    for at, byte in damages:
+        data[at] = byte
+    with contextlib.suppress(query.Malformed):
+        message = query._parse(bytes(data))
+        for kind in ("A", "AAAA", "SRV"):
+            inquiry._records(message, kind)
 
 
 @given(st.binary(max_size=120))
