@@ -99,6 +99,8 @@ class Connection:
         self.url = checked_address(url)
         self._clock = clock
         self._token = token
+        self.tokens = 1
+        """How many tokens it was given so far."""
         self._ca = ca
         self._patience = aiohttp.ClientTimeout(total=patience, connect=min(CONNECTING, patience))
         self._session: aiohttp.ClientSession | None = None
@@ -119,6 +121,7 @@ class Connection:
     def use_token(self, token: str) -> None:
         """The token for what follows."""
         self._token = token
+        self.tokens += 1
 
     async def post(self, envelope: Envelope) -> Answered:
         """Delivers an envelope; see :mod:`agent.refusals` for what it raises."""

@@ -97,7 +97,8 @@ class Orders:
         if final:
             await self._spool.transact(lambda db: _mark_heard(db, final))
         for one in answers:
-            self._answers.pop(one.id, None)
+            if self._answers.get(one.id) == one:  # else the final answer came while the disk was written
+                del self._answers[one.id]
 
     def _start(self, order: Order, arrived: int) -> None:
         task = asyncio.create_task(self._run(order, arrived), name=f"order {order.kind}")

@@ -135,6 +135,7 @@ class Uplink:
     async def _turn(self) -> tuple[float, bool]:
         """One exchange. Returns how many seconds to wait, and whether an urgent record may cut that short."""
         self._hurried.clear()
+        tokens = self._connection.tokens
         sent: list[Waiting] = []
         try:
             sent = await self._picked()
@@ -142,6 +143,8 @@ class Uplink:
         except (TooLarge, Rejected) as error:
             return self._refused(error, sent)
         except TokenRefused as error:
+            if self._connection.tokens != tokens:
+                return 0.0, True  # refused was the token that was replaced while this was under way
             self._failed(error)
             self.status = self.status._replace(token_refused=True)
             return self._backoff.spread(REVOKED_RETRY), False

@@ -1,6 +1,7 @@
 """Orders: at most once, whatever happens, and the answer repeated until it was heard."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,32 @@ async def test_answers_survive_a_restart_until_they_are_heard(tmp_path: Path, cl
                 await orders.receive(receipt(heard=["o1"]), clock.boottime(), [done])
         assert run < 2 or orders.answers() == []
         await spool.close()
+
+
+async def test_a_final_answer_that_comes_while_the_disk_is_written_is_not_lost(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    spool = await Spool.open(tmp_path / "spool.db", clock)
+    hand = Hand()
+    hand.hold = asyncio.Event()
+    orders = Orders(spool, clock, hand.carry, hand.hurry)
+    await orders.receive(receipt(Order("o1", "measure"), Order("o2", "teleport")), clock.boottime())
+    told = orders.answers()
+    await hand.begun.wait()
+    slow = threading.Event()
+    writing = asyncio.create_task(spool.transact(lambda db: slow.wait(10)))
+    hand.hold.set()
+    await _settled()  # the final answer waits for the disk
+    hearing = asyncio.create_task(orders.receive(receipt(heard=["o1", "o2"]), clock.boottime(), told))
+    await _settled()  # and behind it what was heard
+    slow.set()
+    await asyncio.gather(writing, hearing)
+    assert (await hand.answered(orders, OrderStatus.DONE)).id == "o1"
+    assert [one.id for one in orders.answers()] == ["o1"]
+    await spool.close()
+
+
+async def _settled() -> None:
+    """Lets every task run until it waits for something."""
+    for _ in range(20):
+        await asyncio.sleep(0)
