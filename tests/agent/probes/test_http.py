@@ -7,13 +7,15 @@ import ssl
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from yarl import URL
 
 from agent import trust
 from agent.probes.http import MOST_REDIRECTS, Http, exchange
 from agent.probes.http.captive import CONTROLS
 from agent.probes.http.exchange import MOST_BODY
+from agent.probes.http.places import place, plain
 from agent.sites import expected, same_site, site_of
 from tests.support.certificates import authority, client_context, leaf, server_context
 from tests.support.measuring import measure, milliseconds
@@ -316,9 +318,22 @@ async def test_no_tls_where_tls_is_expected():
     assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.TLS_HANDSHAKE)
 
 
-async def test_an_address_without_a_host_is_a_bad_target():
-    found = await measure("http", url="http://", controls=[])
+@pytest.mark.parametrize("url", ["http://", "http://[", "http://a:b/", "http://a:99999/", "https://]a[@/"])
+async def test_an_address_without_a_host_is_a_bad_target(url):
+    found = await measure("http", url=url, controls=[])
     assert (found.outcome, found.reason) == (Outcome.ERROR, Reason.BAD_TARGET)
+
+
+@given(st.sampled_from(["", "http://", "//", "/", "zoommtg://", "http://u:p@", "http://["]), st.text(max_size=20))
+@example("http://", "[é]9[ก@#@'a'")
+@example("http://", "[:-\x7f&]")
+def test_any_text_is_an_address_or_none(start, text):
+    base = URL("http://user:secret@localhost/page?pwd=secret")
+    assert plain(base) == "http://localhost/page"
+    for found in (place(start + text), place(start + text, base)):
+        if found is not None and found.scheme in ("http", "https"):
+            assert found.host
+            assert "?" not in plain(found)
 
 
 def test_sites():

@@ -133,6 +133,7 @@ def test_cut_short_what_is_under_way_does_not_count() -> None:
     window.receive(4, 20 * MS)
     window.forget_waiting(now=3 * SECOND)
     assert (window.sent, window.lost) == (3, 2), "1 and 2 had their time; 3 was under way"
+    assert not window.waiting
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32), st.integers(0, 0x20000))
