@@ -16,6 +16,7 @@ from agent.neterrors import Unresolved, finding_of, no_ipv6, without_ipv6
 from agent.probe import Finding, Span, Target, error, failed, ok, probe
 from agent.probes.http.captive import CONTROLS, Control, Controls
 from agent.probes.http.exchange import MOST_BODY, Answer, Steps, get, open_session
+from agent.probes.http.places import SCHEMES, place, plain
 from agent.sites import expected
 from wire.histogram import Histogram
 from wire.meetings import Load
@@ -93,7 +94,14 @@ class Http:
         return self._session
 
     async def _fetch(self, session: aiohttp.ClientSession, settings: "Http.Settings", within: float) -> Finding:
-        visit = _Visit(settings)
+        url = place(settings.url)
+        if url is None:
+            facts = {
+                "detail": f"found {settings.url[:100]!r}",
+                "remedy": "write the address as http://host/ or https://host/",
+            }
+            return error(Reason.BAD_TARGET, facts=facts)
+        visit = _Visit(settings, url)
         try:
             async with asyncio.timeout(within):
                 return await visit.run(session, within)
@@ -104,16 +112,16 @@ class Http:
 class _Visit:
     """One visit of a page through its redirects."""
 
-    def __init__(self, settings: Http.Settings) -> None:
+    def __init__(self, settings: Http.Settings, url: URL) -> None:
         self.settings = settings
         self.steps = Steps()
-        self.url = URL(settings.url)
+        self.url = url
         self.passed: list[str] = []
         self._started = time.perf_counter_ns()
 
     def found(self) -> dict[str, Any]:
         """Counts, durations and facts so far."""
-        facts = {"url": _plain(self.url)}
+        facts = {"url": plain(self.url)}
         if self.passed:
             facts["redirects"] = " ".join(self.passed)[:900]
         if self.steps.families:
@@ -128,11 +136,11 @@ class _Visit:
                 return self._judge(answer)
             if len(self.passed) >= MOST_REDIRECTS:
                 return self._fail(Reason.HTTP_TOO_MANY_REDIRECTS, answer)
-            following = _next(self.url, answer)
+            following = place(answer.location or "", self.url)
             if following is None:
                 return self._fail(Reason.MALFORMED_ANSWER, answer, detail="a redirect without a usable Location")
-            self.passed.append(f"{answer.status} {_plain(following)}")
-            if following.scheme not in ("http", "https"):
+            self.passed.append(f"{answer.status} {plain(following)}")
+            if following.scheme not in SCHEMES:
                 return self._judge(answer)  # the page hands over to an app (zoommtg:), which a browser would open
             if not expected(following.host or "", start, self.settings.hosts):
                 return self._fail(Reason.HTTP_UNEXPECTED_REDIRECT, answer, detail=f"leads to {following.host}")
@@ -161,22 +169,6 @@ class _Visit:
         if answer.cut:
             found["facts"]["body"] = f"longer than {MOST_BODY} bytes, not read to its end"
         return found
-
-
-def _next(url: URL, answer: Answer) -> URL | None:
-    if not answer.location:
-        return None
-    try:
-        following = url.join(URL(answer.location))
-    except ValueError:
-        return None
-    return following if following.host or following.scheme not in ("http", "https", "") else None
-
-
-def _plain(url: URL) -> str:
-    """Scheme, host and path: a query may carry a room's number or a password."""
-    bare = url.with_query(None).with_fragment(None)
-    return str(bare.with_user(None) if bare.host else bare)[:300]
 
 
 def _told_apart(joined: OSError) -> OSError:
@@ -209,9 +201,6 @@ def _failure(problem: Exception, visit: _Visit) -> Finding:
             return failed(Reason.RESET, **found)
         case Unresolved() | OSError():
             return finding_of(problem, **found)
-        case aiohttp.InvalidURL() if not visit.passed:
-            found["facts"]["remedy"] = "write the address as http://host/ or https://host/"
-            return error(Reason.BAD_TARGET, **found)
         case _:
             found["facts"]["detail"] = str(problem)[:200]
             return failed(Reason.MALFORMED_ANSWER, **found)

@@ -10,10 +10,10 @@ from typing import Annotated
 import aiohttp
 import msgspec
 from msgspec import Meta
-from yarl import URL
 
 from agent.neterrors import Unresolved
 from agent.probes.http.exchange import Steps, get
+from agent.probes.http.places import place
 
 KEPT = 60.0
 """Seconds for which a finding of the controls holds, for all targets."""
@@ -52,20 +52,16 @@ class Controls:
     async def _ask(self, session: aiohttp.ClientSession, controls: tuple[Control, ...], within: float) -> str | None:
         found: str | None = None
         for control in controls:
-            url = URL(control.url)
+            url = place(control.url)
+            if url is None:
+                continue
             try:
                 answer = await get(session, url, Steps(), within / len(controls))
             except (aiohttp.ClientError, OSError, Unresolved, ValueError):
                 continue  # silence proves nothing about a portal
             if control.expect_text.encode() in answer.body:
                 return None
-            where = f" to {_host(url, answer.location)}" if answer.location else ""
+            onward = place(answer.location, url) if answer.location else None
+            where = f" to {onward.host}" if onward else ""
             found = found or f"{url.host} answered {answer.status}{where} instead of its known page"
         return found
-
-
-def _host(url: URL, location: str | None) -> str:
-    try:
-        return url.join(URL(location or "")).host or "nowhere"
-    except ValueError:
-        return "a malformed address"
