@@ -174,6 +174,8 @@ def _plain(value: Any) -> str:
         return "[" + ", ".join(_plain(one) for one in value) + "]"
     if isinstance(value, enum.Enum):
         return str(value.value)
+    if isinstance(value, msgspec.Struct):
+        return _plain(msgspec.structs.asdict(value))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_plain(one)}" for key, one in value.items()) + "}"
     if value == "":
@@ -230,6 +232,9 @@ def probes() -> str:
             continue
         lines += ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
         lines += [_row(info.settings, field) for field in fields]
+        for title, group in list(_groups(info.settings))[1:]:
+            lines += ["", f"### {info.name}: {title}", "", _doc(group), "", "| Setting | Value | Default | Meaning |"]
+            lines += ["|---|---|---|---|", *(_row(group, field) for field in msgspec.structs.fields(group))]
     return "\n".join(lines) + "\n"
 
 

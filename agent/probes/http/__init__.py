@@ -28,6 +28,7 @@ TARGET_SHARE = 0.6
 WHOLE_SHARE = 0.85
 _JOINED = re.compile(r"\[Errno (\d+)\](?:[^\[]*?\('([^']+)')?")
 """Number and address of each failure in a text like ``[Errno 111] Connect call failed ('::1', …``."""
+ADDRESS = {"expected": "an address that begins with http:// or https://"}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -38,7 +39,12 @@ class Http:
     class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """What to fetch and what to expect of it."""
 
-        url: Annotated[str, Meta(pattern="^https?://", description="an address that begins with http:// or https://")]
+        url: Annotated[
+            str,
+            Meta(
+                pattern="^https?://", description="the page to fetch", examples=["https://zoom.us/join"], extra=ADDRESS
+            ),
+        ]
         expect_status: Annotated[
             list[Annotated[int, Meta(ge=100, le=599)]],
             Meta(description="good statuses; empty = any below 400 after redirects", examples=[[200]]),

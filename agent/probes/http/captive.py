@@ -19,10 +19,13 @@ KEPT = 60.0
 """Seconds for which a finding of the controls holds, for all targets."""
 
 
+PLAIN = {"expected": "an address that begins with http://"}
+
+
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A page served over plain HTTP whose content is known."""
 
-    url: Annotated[str, Meta(pattern="^http://", description="an address that begins with http://")]
+    url: Annotated[str, Meta(pattern="^http://", description="the page, without TLS", extra=PLAIN)]
     expect_text: Annotated[str, Meta(min_length=1, description="a text that the genuine page contains")]
 
 
