@@ -14,6 +14,7 @@ from agent.backoff import retry_after
 from agent.clock import Clock
 from agent.refusals import (
     Busy,
+    ConnectionLost,
     ExchangeFailed,
     NotACollector,
     Rejected,
@@ -132,7 +133,12 @@ class Connection:
             body, headers["Content-Encoding"] = packed, "gzip"
         await self._opened()
         sent = self._clock.boottime()
-        reply = await self._request("POST", "/api/v1/observations", body, headers)
+        try:
+            reply = await self._request("POST", "/api/v1/observations", body, headers)
+        except ConnectionLost:
+            # The collector closed an idle connection, or the machine slept. Sending a batch twice changes nothing.
+            sent = self._clock.boottime()
+            reply = await self._request("POST", "/api/v1/observations", body, headers)
         received = self._clock.boottime()
         self._expect(reply, 200)
         try:
@@ -203,6 +209,8 @@ class Connection:
                 return _Reply(response.status, response.content_type, found, wanted)
         except TimeoutError as error:
             raise Unreachable(f"{self.url}: no answer within {self._patience.total:g} s") from error
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
+            raise ConnectionLost(f"{self.url}: {str(error) or type(error).__name__}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{self.url}: {str(error) or type(error).__name__}") from error
 

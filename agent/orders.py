@@ -86,10 +86,11 @@ class Orders:
             self._hurry()
 
     async def stop(self) -> None:
-        """Cuts what is being carried out; the next run answers that it failed."""
+        """Cuts what is being carried out; at the next receipt, in this run or a later one, it is answered as failed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._loaded = False
 
     async def _heard(self, answers: list[OrderAnswer]) -> None:
         # "accepted" is no final word: only its repetition ends here, the final answer still follows.

@@ -12,6 +12,10 @@ class Unreachable(ExchangeFailed):
     """No answer: no route, no listener, a certificate that is not trusted, a server that hangs."""
 
 
+class ConnectionLost(Unreachable):
+    """The connection broke before an answer came."""
+
+
 class NotACollector(ExchangeFailed):
     """Something answered that is not our collector: a captive portal, a proxy, a wrong address."""
 

@@ -55,6 +55,8 @@ __all__ = [
 
 REOPEN_EVERY = 5 * SECOND
 """Least time between two attempts to open a spool that could not be opened."""
+MOST_REPORTS = 100
+"""Untold reports of damage; a dying card could make them without end."""
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
@@ -89,11 +91,11 @@ class Spool:
         spool = cls(path, clock, limits or Limits(), machine)
         try:
             await spool._do(lambda _file: None)
-        except SpoolUnavailable as error:
-            log.warning("spool unavailable", cause=str(error))
         except SpoolInUse:
             spool._thread.shutdown(wait=False)
             raise
+        except SpoolUnavailable as error:
+            log.warning("spool unavailable", cause=str(error))
         return spool
 
     async def close(self) -> None:
@@ -192,9 +194,9 @@ class Spool:
         self._close()
         where = set_aside(self._path)
         log.error("spool damaged, set aside", cause=str(damage), kept_as=str(where))
-        self.reports.append(
-            Report(Event.SPOOL_SET_ASIDE, {}, {"cause": str(damage)[:900], "kept_as": where.name, "found": "damage"})
-        )
+        if len(self.reports) < MOST_REPORTS:
+            facts = {"cause": str(damage)[:900], "kept_as": where.name, "found": "damage"}
+            self.reports.append(Report(Event.SPOOL_SET_ASIDE, {}, facts))
 
     def _close(self) -> None:
         if self._file is not None:

@@ -6,6 +6,14 @@ import sqlite3
 from pathlib import Path
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_DAMAGE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_ERROR,  # a table is missing
+    sqlite3.SQLITE_CONSTRAINT,  # a number was given twice
+    sqlite3.SQLITE_MISMATCH,
+}
 _LEAST_FREE = 256 * 1024
 """Below this many free bytes an I/O error is taken for a full disk: SQLite reports some of them as such."""
 
@@ -33,8 +41,10 @@ class SpoolFailing(SpoolUnavailable):
     """The disk answers with errors."""
 
 
-class SpoolInUse(Exception):
-    """Another process holds the spool; raised at opening only."""
+class SpoolInUse(SpoolUnavailable):
+    """Another process holds the spool."""
+
+    code = "in use"
 
 
 class SpoolDamaged(Exception):
@@ -49,8 +59,10 @@ def cause_of(error: sqlite3.Error | OSError, path: Path) -> Exception:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR):
             return _read_only(path, error)
         return _failing(path, error)
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if not hasattr(error, "sqlite_errorcode"):
+        return error  # Python's sqlite3 was used wrongly: a mistake of ours, and no fault of the file
+    code = error.sqlite_errorcode & 0xFF
+    if code in _DAMAGE:
         return SpoolDamaged(f"{path}: {error}")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return SpoolInUse(f"{path}: in use by another process, expected one agent per state folder; stop the other one")
@@ -60,9 +72,7 @@ def cause_of(error: sqlite3.Error | OSError, path: Path) -> Exception:
         return _read_only(path, error)
     if code == sqlite3.SQLITE_IOERR and not os.access(path.parent, os.W_OK):
         return _read_only(path, error)
-    if code == sqlite3.SQLITE_IOERR:
-        return _failing(path, error)
-    return SpoolDamaged(f"{path}: {error}")
+    return _failing(path, error)
 
 
 def _full(path: Path, error: Exception) -> SpoolFull:

@@ -204,7 +204,7 @@ async def test_a_final_answer_that_comes_while_the_disk_is_written_is_not_lost(
     told = orders.answers()
     await hand.begun.wait()
     slow = threading.Event()
-    writing = asyncio.create_task(spool.transact(lambda db: slow.wait(10)))
+    writing = asyncio.create_task(spool.transact(lambda _db: slow.wait(10)))
     hand.hold.set()
     await _settled()  # the final answer waits for the disk
     hearing = asyncio.create_task(orders.receive(receipt(heard=["o1", "o2"]), clock.boottime(), told))
