@@ -1,8 +1,8 @@
 """How much a collector takes in, and what that costs beside a Prometheus that takes the equivalent samples.
 
 Real HTTP on loopback. Agents post batches of 6 observations (gzip, as they do); the receipt is sent after the commit
-(SQLite in WAL with ``synchronous=FULL``). Debian's Prometheus takes, in the same run and from the same load generator,
-by remote write 1.0, the samples that the collector would serve of those observations by remote read. A value is one such
+(SQLite in WAL with ``synchronous=FULL``). In the same run and from the same generator, Debian's Prometheus takes by
+remote write 1.0 the samples that the collector would serve of those observations by remote read. A value is one such
 sample. The CPU of each is that of its process alone, from proc(5); the generator shares the machine's cores with it.
 
     python -m bench.ingest [--seconds 20] [--agents 64] [--rounds 2]

@@ -10,7 +10,7 @@ from aiohttp import web
 from collector import api, ingest, sites
 from collector.board import pages
 from collector.gate import PRINCIPAL, Route, admit
-from collector.problems import Refused, problem_response
+from collector.problems import Refused, problem_response, wants_page
 from collector.prometheus import metrics, remote_read
 from collector.services import Services
 from collector.store import CannotWrite
@@ -76,27 +76,23 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except Refused as refused:
         request.app[SERVICES].tally.refused(refused.problem.status)
-        return problem_response(refused.problem, refused.headers)
+        problem, headers = refused.problem, refused.headers
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
-        allow = {"Allow": answer.headers["Allow"]} if "Allow" in answer.headers else None
-        return problem_response(
-            Problem(title=answer.reason, status=answer.status, detail=f"{request.method} {request.path[:200]}"), allow
-        )
+        problem = Problem(title=answer.reason, status=answer.status, detail=f"{request.method} {request.path[:200]}")
+        headers = {"Allow": answer.headers["Allow"]} if "Allow" in answer.headers else {}
     except CannotWrite as error:
-        return problem_response(
-            Problem(title="Store takes nothing now", status=503, detail=f"{error}; try again later"),
-            {"Retry-After": "10"},
-        )
+        problem = Problem(title="Store takes nothing now", status=503, detail=f"{error}; try again later")
+        headers = {"Retry-After": "10"}
     except ConnectionResetError:
         raise  # the client went away in the middle; aiohttp ends the connection
     except Exception as error:  # noqa: BLE001 - the last resort of every request: logged once, told to no stranger
         tell = partial(log.error, "request failed", method=request.method, path=request.path[:200], exc_info=error)
         await asyncio.to_thread(tell)  # a traceback reads source files
-        return problem_response(
-            Problem(title="Collector failed", status=500, detail="the collector's log says why; try again later")
-        )
+        problem = Problem(title="Collector failed", status=500, detail="the collector's log says why; try again later")
+        headers = {}
+    return problem_response(problem, headers, for_person=wants_page(request))
 
 
 async def _secure(_request: web.Request, response: web.StreamResponse) -> None:

@@ -46,13 +46,21 @@ async def read_body(request: web.Request, largest: int, *, as_is: str = "") -> b
     declared = request.content_length
     if declared is not None and declared > largest:
         raise _too_large(f"found a body of {declared} bytes", largest)
-    try:
-        raw = await asyncio.wait_for(_read_raw(request, largest), PATIENCE)
-    except TimeoutError:
-        raise Refused(408, "Body too slow", f"found no whole body within {PATIENCE:.0f} s; send it again") from None
+    if request.content.is_eof():  # it came with its headers: no timer is needed
+        raw = await _read_raw(request, largest)
+    else:
+        raw = await _read_in_time(request, largest)
     if encoding in ("identity", as_is):
         return raw
     return _gunzip(raw, largest) if len(raw) <= _IN_PLACE else await asyncio.to_thread(_gunzip, raw, largest)
+
+
+async def _read_in_time(request: web.Request, largest: int) -> bytes:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await _read_raw(request, largest)
+    except TimeoutError:
+        raise Refused(408, "Body too slow", f"found no whole body within {PATIENCE:.0f} s; send it again") from None
 
 
 async def _read_raw(request: web.Request, largest: int) -> bytes:

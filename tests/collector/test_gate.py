@@ -39,7 +39,9 @@ async def test_every_route_has_exactly_the_permission_written_here(tmp_path: Pat
         found = {(route.method, route.path): route.permission.name for route in table.values()}
         assert found == PERMISSIONS
         # nothing was added beside the table
-        assert {id(route) for resource in app.router.resources() for route in resource} == {id(route) for route in table}
+        assert {id(route) for resource in app.router.resources() for route in resource} == {
+            id(route) for route in table
+        }
 
 
 async def test_without_a_token_only_the_open_routes_answer_elsewhere(tmp_path: Path) -> None:
@@ -236,3 +238,16 @@ async def test_with_a_port_for_people_a_relayed_stranger_sees_no_page(tmp_path: 
             assert page.status == 200
         async with collector.session.get(f"http://127.0.0.1:{port}/", headers={"Host": "phrom.example"}) as rebound:
             assert rebound.status == 403
+
+
+async def test_a_browser_that_is_refused_gets_a_plain_page(tmp_path: Path) -> None:
+    async with collecting(tmp_path, behind_tls_proxy=True) as collector:
+        browser = {"Accept": "text/html,application/xhtml+xml", "Host": "phrom.example"}
+        answer = await collector.ask("GET", "/", headers=browser)
+        assert (answer.status, answer.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
+        page = answer.body.decode()
+        assert "หน้านี้เปิดได้เฉพาะที่เครื่องของระบบเท่านั้น" in page
+        assert "until people can sign in" in page
+        missing = await collector.ask("GET", "/<script>", headers=browser)
+        assert (missing.status, missing.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+        assert b"<script>" not in missing.body

@@ -349,3 +349,19 @@ async def test_every_kind_is_counted_and_an_unknown_one_is_kept(tmp_path: Path) 
         assert collector.services.tally.observations == {"window": 1, "note": 1}
         assert collector.services.tally.not_understood == 1
         assert isinstance(window(end), Window)
+
+
+async def test_a_body_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.body.PATIENCE", 0.05)
+    asked = asyncio.Event()
+
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b'{"protocol":'
+        await asked.wait()
+
+    async with collecting(tmp_path) as collector:
+        agent = await collector.agent()
+        refused = await agent.post_body(trickle())
+        asked.set()
+        assert refused.status == 408
+        assert refused.problem["title"] == "Body too slow"
