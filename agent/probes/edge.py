@@ -66,7 +66,11 @@ class Edge:
         self._pinger = Pinger()
 
     async def measure(self, target: Target, span: Span) -> Finding:
-        """Two short rounds of echoes: along the path, then to the hop that was found."""
+        """Two short rounds of echoes: along the path, then to the hop that was found.
+
+        An edge that was learned before is not forgotten when the path falls silent: that is when its own echoes tell
+        whether the line or the provider is down.
+        """
         settings: EdgeSettings = target.settings
         try:
             place = await place_of(settings.destination, "any", span.limit)
@@ -76,7 +80,7 @@ class Edge:
             edge = edge_of(hops, near)
             facts = {"path": path_of(hops)}
             if edge is None:
-                return skipped(Reason.NOT_LEARNED_YET, facts={**facts, "detail": _why_not(hops)}, learned={"edge": ""})
+                return skipped(Reason.NOT_LEARNED_YET, facts={**facts, "detail": _why_not(hops)})
             rtts = await self._echo(Place(place.family, (edge.address, 0, *place.address[2:])))
         except Unresolved as problem:
             return finding_of(problem)
@@ -87,7 +91,7 @@ class Edge:
         counts = {"hops": edge.ttl, "sent": ROUNDS, "lost": ROUNDS - len(rtts)}
         if not rtts:
             facts["detail"] = "the hop lets echoes through and reports expired ones, but answers none of its own"
-            return skipped(Reason.NOT_LEARNED_YET, counts=counts, facts=facts, learned={"edge": ""})
+            return skipped(Reason.NOT_LEARNED_YET, counts=counts, facts=facts)
         durations = {"rtt": Histogram.of(rtts, lost=counts["lost"])}
         return ok(counts=counts, durations=durations, facts=facts, learned={"edge": edge.address})
 
