@@ -11,12 +11,14 @@ from pathlib import Path
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.reader import ReaderError
 
 LARGEST_FILE = 1024 * 1024
 """Bytes of one settings file."""
 DEEPEST = 20
 """Levels of mappings and lists within each other."""
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What an escape such as "\\ud800" could smuggle into a value: half a character, or the end of a C string."""
 _SHOWN = 60
 
 __all__ = ["LARGEST_FILE", "MappingNode", "Mistake", "Node", "ScalarNode", "SequenceNode", "SettingsError", "shown"]
@@ -68,9 +70,6 @@ def compose(text: str, file: str) -> Node | None:
     """The root node of the only document, ``None`` of an empty one; raises :class:`SettingsError`."""
     if len(text.encode("utf-8", "surrogatepass")) > LARGEST_FILE:
         raise SettingsError([Mistake(file, 0, "", "more than 1 MiB", "a settings file of at most 1 MiB")])
-    if surrogate := _SURROGATE.search(text):
-        line = text.count("\n", 0, surrogate.start()) + 1
-        raise SettingsError([Mistake(file, line, "", "half a character (a surrogate)", "text in UTF-8")])
     try:
         refused = list(_refused(text, file))
         if refused:
@@ -81,9 +80,14 @@ def compose(text: str, file: str) -> Node | None:
         problem = " ".join(part for part in (error.context, error.problem) if part)
         line = mark.line + 1 if mark else 0
         raise SettingsError([Mistake(file, line, "", f"{shown_line(text, line)} ({problem})", "YAML")]) from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = f"the character U+{ord(text[error.position]):04X}"
+        raise SettingsError([Mistake(file, line, "", found, "text without control characters")]) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # PyYAML lets Python's own errors pass for an escape such as "\UFFFFFFFF" and for an endless %YAML number
-        raise SettingsError([Mistake(file, 0, "", str(error).partition("\n")[0], "YAML")]) from error
+        found = f"an escape or a number out of all bounds ({str(error).partition(';')[0]})"
+        raise SettingsError([Mistake(file, 0, "", found, "YAML")]) from error
     return root
 
 
@@ -104,6 +108,8 @@ def _refused(text: str, file: str) -> Iterator[Mistake]:
             tag = getattr(event, "tag", None)
             if tag is not None:
                 yield Mistake(file, line, "", f"the tag {tag}", "the value alone; its key decides the type")
+        if isinstance(event, yaml.ScalarEvent) and _NO_TEXT.search(event.value):
+            yield Mistake(file, line, "", "an escape for what is no character", "text")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:

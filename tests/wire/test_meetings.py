@@ -51,6 +51,11 @@ def test_quiet_time_reaches_around_the_meeting():
     assert quiet_time(MEETING, QuietRules(0, 0)) == Period(at(8, 30), at(12))
 
 
+def test_a_period_ends_before_its_end():
+    period = Period(at(8), at(9))
+    assert [period.holds(now) for now in (at(8) - 1, at(8), at(9) - 1, at(9))] == [False, True, True, False]
+
+
 def test_light_may_run_inside_a_rehearsal_that_lies_in_another_meetings_quiet_time():
     other = MeetingTimes("other", at(10), at(10), at(11), (Period(at(7, 45), at(8, 15)),))
     both = (MEETING, other)

@@ -249,6 +249,26 @@ def test_a_thousand_levels_are_refused_before_anything_recurses():
     assert mistakes("text: " + "[" * 1000) == ["a.yaml:1: found 21 levels within each other, expected at most 20"]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text: a\nshort: \x07", "a.yaml:2: found the character U+0007, expected text without control characters"),
+        ("text: a\nshort: \ud800", "a.yaml:2: found the character U+D800, expected text without control characters"),
+        ('text: "\\ud800"', "a.yaml:1: found an escape for what is no character, expected text"),
+        ('text: "a\\0"', "a.yaml:1: found an escape for what is no character, expected text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_refused(text, message):
+    assert mistakes(text) == [message]
+
+
+@pytest.mark.parametrize("text", ['text: "\\UFFFFFFFF"', "%YAML 1." + "9" * 5000 + "\n---\ntext: a"])
+def test_what_the_yaml_library_itself_stumbles_over_is_refused(text):
+    [message] = mistakes(text)
+    assert message.startswith("a.yaml: found an escape or a number out of all bounds (")
+    assert message.endswith("), expected YAML")
+
+
 def test_a_file_larger_than_a_mebibyte_is_refused():
     assert mistakes("# " + "x" * LARGEST_FILE) == [
         "a.yaml: found more than 1 MiB, expected a settings file of at most 1 MiB"
