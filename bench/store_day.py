@@ -36,7 +36,10 @@ KINDS = (
     ),
     Kind("stun", 2, (("rtt", 3, 40.0),), ("sent", "lost"), (), ("mapped",)),
     Kind("dns", 3, (("lookup", 1, 11.0),), ("answers",)),
-    Kind("host", 1, (), ("bytes_sent", "bytes_received"), ("cpu", "memory", "disk", "uptime", "send_rate", "receive_rate")),
+    Kind(
+        "host", 1, (), ("bytes_sent", "bytes_received"),
+        ("cpu", "memory", "disk", "uptime", "send_rate", "receive_rate"),
+    ),
 )  # fmt: skip
 SERIES_A_SITE = sum(kind.targets for kind in KINDS)
 

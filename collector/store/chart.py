@@ -1,184 +1,245 @@
-"""Windows of one series as columns, put together from packed hours and rows: what charts and PromQL read."""
+"""Windows of one series as columns, put together from packed hours and rows: what charts and PromQL read.
+
+Only the ends are unpacked at once; each other column when it is first asked for.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, overload
-
-import msgspec
+from typing import Any, TypeVar, overload
 
 from collector.store.packing import Piece, Row
 from wire.clock import Instant
 from wire.histogram import Histogram
 from wire.reasons import Outcome, Reason
 
+_T = TypeVar("_T")
+
+
+class _Packed:
+    """Some windows of a packed hour, in a row."""
+
+    def __init__(self, piece: Piece, low: int, high: int) -> None:
+        self._piece = piece
+        self._low, self._high = low, high
+        self.count = high - low
+
+    def cut(self, column: list[_T]) -> list[_T]:
+        """Those of a column of the whole hour."""
+        return column if self.count == self._piece.count else column[self._low : self._high]
+
+    def starts(self) -> list[int]:
+        return self.cut(self._piece.start)
+
+    def errors(self) -> list[int]:
+        return self.cut(self._piece.errors())
+
+    def outcomes(self) -> list[Outcome]:
+        return self.cut(self._piece.outcomes())
+
+    def reasons(self) -> list[Reason | None]:
+        return self.cut(self._piece.reasons())
+
+    def counts(self) -> dict[str, list[int | None]]:
+        return {name: self.cut(column) for name, column in self._piece.counts().items()}
+
+    def values(self) -> dict[str, list[float | None]]:
+        return {name: self.cut(column) for name, column in self._piece.values().items()}
+
+    def states(self) -> dict[str, list[float | None]]:
+        return {name: self.cut(column) for name, column in self._piece.states().items()}
+
+    def duration_names(self) -> list[str]:
+        return self._piece.duration_names
+
+    def durations(self, name: str) -> list[Histogram | None]:
+        return self.cut(self._piece.durations(name))
+
+    def means(self, name: str) -> list[float | None]:
+        return self.cut(self._piece.means(name))
+
+
+class _Rows:
+    """Windows that are not packed yet."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self._windows = [row.window for row in rows]
+        self.count = len(rows)
+
+    def starts(self) -> list[int]:
+        return [row.end_utc - (row.window.end - row.window.start) for row in self._rows]
+
+    def errors(self) -> list[int]:
+        return [row.error for row in self._rows]
+
+    def outcomes(self) -> list[Outcome]:
+        return [one.outcome for one in self._windows]
+
+    def reasons(self) -> list[Reason | None]:
+        return [one.reason for one in self._windows]
+
+    def counts(self) -> dict[str, list[int | None]]:
+        return _by_name([one.counts for one in self._windows])
+
+    def values(self) -> dict[str, list[float | None]]:
+        return _by_name([one.values for one in self._windows])
+
+    def states(self) -> dict[str, list[float | None]]:
+        return _by_name([one.states for one in self._windows])
+
+    def duration_names(self) -> list[str]:
+        return list(dict.fromkeys(name for one in self._windows for name in one.durations))
+
+    def durations(self, name: str) -> list[Histogram | None]:
+        return [one.durations.get(name) for one in self._windows]
+
+    def means(self, name: str) -> list[float | None]:
+        return [None if one is None else one.mean for one in self.durations(name)]
+
+
+_Part = _Packed | _Rows
+
+
+class Columns:
+    """Windows of one series in the order of their ends, as columns of equal length. Append first, then read."""
+
+    def __init__(self) -> None:
+        self.end: list[Instant] = []
+        self._parts: list[_Part] = []
+        self._order: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def add(self, part: _Part, ends: list[Instant]) -> None:
+        """Appends windows."""
+        self._parts.append(part)
+        self.end += ends
+
+    def sort(self) -> None:
+        """Brings everything into the order of time."""
+        self._order = sorted(range(len(self.end)), key=self.end.__getitem__)
+        self.end = [self.end[place] for place in self._order]
+
+    def flat(self, column_of: Callable[[_Part], list[_T]]) -> list[_T]:
+        """One column of all parts, in the order of time."""
+        found: list[_T] = []
+        for part in self._parts:
+            found += column_of(part)
+        return found if self._order is None else [found[place] for place in self._order]
+
+    def _named(self, columns_of: Callable[[_Part], dict[str, list[Any]]]) -> dict[str, list[Any]]:
+        each = [columns_of(part) for part in self._parts]
+        names = dict.fromkeys(name for columns in each for name in columns)
+        found: dict[str, list[Any]] = {}
+        for name in names:
+            whole: list[Any] = []
+            for part, columns in zip(self._parts, each, strict=True):
+                whole += columns.get(name) or [None] * part.count
+            found[name] = whole if self._order is None else [whole[place] for place in self._order]
+        return found
+
+    @cached_property
+    def start(self) -> list[Instant]:
+        """UTC microseconds: the end less the length."""
+        return self.flat(lambda part: part.starts())
+
+    @cached_property
+    def error(self) -> list[int]:
+        """Bound on the error of each end, microseconds."""
+        return self.flat(lambda part: part.errors())
+
+    @cached_property
+    def outcome(self) -> list[Outcome]:
+        """Outcome of each window."""
+        return self.flat(lambda part: part.outcomes())
+
+    @cached_property
+    def reason(self) -> list[Reason | None]:
+        """Reason of each window, or ``None``."""
+        return self.flat(lambda part: part.reasons())
+
+    @cached_property
+    def counts(self) -> dict[str, list[int | None]]:
+        """Counts by name; ``None`` where a window has none."""
+        return self._named(lambda part: part.counts())
+
+    @cached_property
+    def values(self) -> dict[str, list[float | None]]:
+        """Values by name; ``None`` where a window has none."""
+        return self._named(lambda part: part.values())
+
+    @cached_property
+    def states(self) -> dict[str, list[float | None]]:
+        """Seconds per state by name; ``None`` where a window has none."""
+        return self._named(lambda part: part.states())
+
+    @cached_property
+    def durations(self) -> dict[str, "Durations"]:
+        """Durations by name."""
+        names = dict.fromkeys(name for part in self._parts for name in part.duration_names())
+        return {name: Durations(self, name) for name in names}
+
 
 class Durations(Sequence["Histogram | None"]):
     """One duration of a series. Histograms are built when they are asked for; :meth:`means` builds none."""
 
-    def __init__(self) -> None:
-        self._parts: list[Callable[[], list[Histogram | None]]] = []
-        self._means: list[Callable[[], list[float | None]]] = []
-        self._count = 0
-        self._built: list[Histogram | None] | None = None
-        self._order: list[int] | None = None
-
-    def add(
-        self, count: int, build: Callable[[], list[Histogram | None]], means: Callable[[], list[float | None]]
-    ) -> None:
-        """Appends ``count`` rows."""
-        self._parts.append(build)
-        self._means.append(means)
-        self._count += count
-
-    def skip(self, count: int) -> None:
-        """Appends ``count`` rows without this duration."""
-        self.add(count, lambda: [None] * count, lambda: [None] * count)
-
-    def reorder(self, order: list[int]) -> None:
-        """The row that stands at ``order[i]`` comes at place ``i``."""
-        self._order = order
+    def __init__(self, columns: Columns, name: str) -> None:
+        self._columns = columns
+        self._name = name
 
     def means(self) -> list[float | None]:
         """Mean nanoseconds of each window; ``None`` where there is none."""
-        found = [one for part in self._means for one in part()]
-        return found if self._order is None else [found[place] for place in self._order]
+        return self._columns.flat(lambda part: part.means(self._name))
 
+    @cached_property
     def _all(self) -> list[Histogram | None]:
-        if self._built is None:
-            found = [one for part in self._parts for one in part()]
-            self._built = found if self._order is None else [found[place] for place in self._order]
-        return self._built
+        return self._columns.flat(lambda part: part.durations(self._name))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._columns)
 
     def __iter__(self) -> Iterator[Histogram | None]:
-        return iter(self._all())
+        return iter(self._all)
 
     @overload
     def __getitem__(self, place: int) -> Histogram | None: ...
     @overload
     def __getitem__(self, place: slice) -> list[Histogram | None]: ...
     def __getitem__(self, place: int | slice) -> Histogram | list[Histogram | None] | None:
-        return self._all()[place]
+        return self._all[place]
 
     def __eq__(self, other: object) -> bool:
-        return self._all() == (other._all() if isinstance(other, Durations) else other)
+        return self._all == (other._all if isinstance(other, Durations) else other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Durations({self._all()!r})"
-
-
-class Columns(msgspec.Struct, eq=False):
-    """Windows of one series in the order of their ends, as columns of equal length."""
-
-    start: list[Instant] = []
-    end: list[Instant] = []
-    error: list[int] = []
-    outcome: list[Outcome] = []
-    reason: list[Reason | None] = []
-    counts: dict[str, list[int | None]] = {}
-    values: dict[str, list[float | None]] = {}
-    states: dict[str, list[float | None]] = {}
-    durations: dict[str, Durations] = {}
-
-    def __len__(self) -> int:
-        return len(self.end)
+        return f"Durations({self._all!r})"
 
 
 def append_piece(found: Columns, piece: Piece, start: Instant, end: Instant) -> None:
     """Appends those windows of a packed hour that ended between ``start`` and ``end``, both included."""
     low, high = bisect_left(piece.end, start), bisect_right(piece.end, end)
     if low < high:
-        _append(found, piece, low, high)
-
-
-def _append(found: Columns, piece: Piece, low: int, high: int) -> None:
-    before, count = len(found.end), high - low
-    whole = count == piece.count
-    found.start += piece.start if whole else piece.start[low:high]
-    found.end += piece.end if whole else piece.end[low:high]
-    found.error += piece.errors()[low:high]
-    found.outcome += piece.outcomes()[low:high]
-    found.reason += piece.reasons()[low:high]
-    _extend(found.counts, piece.counts(), before, low, high)
-    _extend(found.values, piece.values(), before, low, high)
-    _extend(found.states, piece.states(), before, low, high)
-    names = piece.duration_names
-    for name in names:
-        if name not in found.durations:
-            found.durations[name] = Durations()
-            found.durations[name].skip(before)
-        found.durations[name].add(
-            count,
-            lambda name=name: piece.durations(name)[low:high],  # type: ignore[misc]
-            lambda name=name: piece.means(name)[low:high],  # type: ignore[misc]
-        )
-    for name, column in found.durations.items():
-        if name not in names:
-            column.skip(count)
-
-
-def _extend(columns: dict[str, list[Any]], more: dict[str, list[Any]], before: int, low: int, high: int) -> None:
-    for name, column in more.items():
-        if name not in columns:
-            columns[name] = [None] * before
-        columns[name] += column[low:high]
-    for name, known in columns.items():
-        if name not in more:
-            known += [None] * (high - low)
+        part = _Packed(piece, low, high)
+        found.add(part, part.cut(piece.end))
 
 
 def append_rows(found: Columns, rows: list[Row]) -> None:
     """Appends windows that are not packed yet."""
-    before, count = len(found.end), len(rows)
-    each = [row.window for row in rows]
-    found.end += [row.end_utc for row in rows]
-    found.start += [row.end_utc - (row.window.end - row.window.start) for row in rows]
-    found.error += [row.error for row in rows]
-    found.outcome += [one.outcome for one in each]
-    found.reason += [one.reason for one in each]
-    _extend(found.counts, _by_name([one.counts for one in each]), before, 0, count)
-    _extend(found.values, _by_name([one.values for one in each]), before, 0, count)
-    _extend(found.states, _by_name([one.states for one in each]), before, 0, count)
-    more = _by_name([one.durations for one in each])
-    for name, column in more.items():
-        if name not in found.durations:
-            found.durations[name] = Durations()
-            found.durations[name].skip(before)
-        found.durations[name].add(
-            count,
-            lambda column=column: column,  # type: ignore[misc]
-            lambda column=column: _means(column),  # type: ignore[misc]
-        )
-    for name, known in found.durations.items():
-        if name not in more:
-            known.skip(count)
+    if rows:
+        found.add(_Rows(rows), [row.end_utc for row in rows])
 
 
-def _means(column: list[Histogram | None]) -> list[float | None]:
-    return [None if one is None else one.mean for one in column]
+def into_order(found: Columns) -> None:
+    """Brings everything into the order of time: late rows may stand beside an hour that is packed already."""
+    if any(before > after for before, after in pairwise(found.end)):
+        found.sort()
 
 
 def _by_name(dictionaries: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for one in dictionaries for name in one)
     return {name: [one.get(name) for one in dictionaries] for name in names}
-
-
-def into_order(found: Columns) -> None:
-    """Brings everything into the order of time: late rows may stand beside an hour that is packed already."""
-    if all(before <= after for before, after in pairwise(found.end)):
-        return
-    order = sorted(range(len(found.end)), key=found.end.__getitem__)
-    for name in ("start", "end", "error", "outcome", "reason"):
-        column = getattr(found, name)
-        setattr(found, name, [column[place] for place in order])
-    groups: tuple[dict[str, list[Any]], ...] = (found.counts, found.values, found.states)
-    for columns in groups:
-        for name, column in columns.items():
-            columns[name] = [column[place] for place in order]
-    for durations in found.durations.values():
-        durations.reorder(order)

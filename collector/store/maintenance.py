@@ -24,18 +24,26 @@ _ROLLUP = insert_over("rollup", ("key", "series", "body"))
 
 
 class Stepped(NamedTuple):
-    """What one step did. ``hours``: those packed and rolled up; it lets the writer forget their marks."""
+    """What one step did. ``hours``: those packed and rolled up, as (series, hour); ``more`` may follow after them."""
 
     hours: list[tuple[int, int]]
     windows: int
     more: bool
 
 
-def pack_some(connection: Connection, now: Instant, seconds: float = STEP_SECONDS) -> Stepped:
-    """Packs and rolls up dirty hours that are past, oldest marks first, for about ``seconds``."""
+def pack_some(
+    connection: Connection, now: Instant, after: tuple[int, int] = (0, 0), seconds: float = STEP_SECONDS
+) -> Stepped:
+    """Packs and rolls up dirty hours that are past, for about ``seconds``, going on ``after`` the last one done.
+
+    A round goes through the marks once: a backlog that marks hours faster than they are packed cannot hold it up.
+    """
     began = time.monotonic()  # how long the writer is held is a matter of this machine, not of the rules' now
     before = (now - SETTLE) // HOUR
-    marks = connection.exec_driver_sql("SELECT series, hour FROM dirty WHERE hour < ? LIMIT 65", (before,)).all()
+    marks = connection.exec_driver_sql(
+        "SELECT series, hour FROM dirty WHERE (series, hour) > (?, ?) AND hour < ? ORDER BY series, hour LIMIT 65",
+        (*after, before),
+    ).all()
     done: list[tuple[int, int]] = []
     windows = 0
     for series, hour in marks[:64]:

@@ -157,7 +157,7 @@ def _by_name(dictionaries: Sequence[dict[str, Any]]) -> list[tuple[str, list[Any
 class Piece:
     """A packed hour opened for charts: times and outcomes at once, measures when they are asked for."""
 
-    __slots__ = ("_body", "_header", "count", "end", "start")
+    __slots__ = ("_body", "_header", "count", "end")
 
     def __init__(self, packed: bytes) -> None:
         """Raises :class:`UnreadablePack`."""
@@ -169,7 +169,11 @@ class Piece:
             )
         self._body = body = _body.decode(bytes(cramjam.zstd.decompress(packed[HEADER.size :])))
         self.end: list[int] = columns.steps_back(first_end, *body.end, self.count)
-        self.start: list[int] = [end - length for end, length in zip(self.end, self.lengths(), strict=True)]
+
+    @property
+    def start(self) -> list[int]:
+        """Start of each window, UTC."""
+        return [end - length for end, length in zip(self.end, self.lengths(), strict=True)]
 
     def lengths(self) -> list[int]:
         """Microseconds from start to end of each window."""

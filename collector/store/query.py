@@ -174,29 +174,30 @@ def records(
     return [_landed(Source(*row[:4]), decode_observation(row[7]), row[4], row[5], row[6]) for row in rows]
 
 
-_LATEST_ROW = (
-    "SELECT boot, end_utc, error, received, stream, seq, body FROM window"
-    " WHERE series = ? AND end_utc IS NOT NULL ORDER BY end_utc DESC LIMIT 1"
+_LATEST_ROWS = (
+    "SELECT series.number, window.boot, end_utc, error, received, stream, seq, body FROM series JOIN window ON window.id"
+    " = (SELECT id FROM window WHERE window.series = series.number AND end_utc IS NOT NULL ORDER BY end_utc DESC LIMIT 1)"
 )
 _LATEST_HOUR = "SELECT body FROM hour WHERE series = ? ORDER BY key DESC LIMIT 1"
 
 
 def latest(connection: Connection, sites: Sequence[str] | None = None) -> list[Landed]:
     """The newest window of every series whose time is known: what the picture starts from."""
+    wanted = series(connection, sites=sites)
     agents = {row[0]: str(row[1]) for row in connection.exec_driver_sql("SELECT number, agent FROM stream")}
+    some = "" if sites is None else f" WHERE series.site IN ({', '.join('?' * len(sites))})"
+    rows = connection.exec_driver_sql(_LATEST_ROWS + some, tuple(sites or ()))
+    newest = {row[0]: _row(row[1:]) for row in rows}
     found: list[Landed] = []
-    for number, key in series(connection, sites=sites):
-        newest: Row | None = None
-        row = connection.exec_driver_sql(_LATEST_ROW, (number,)).first()
-        if row is not None:
-            newest = _row(row)
-        else:
+    for number, key in wanted:
+        one = newest.get(number)
+        if one is None:  # silent for longer than the present hour
             packed = connection.exec_driver_sql(_LATEST_HOUR, (number,)).first()
-            if packed is not None:
-                newest = unpack(packed[0])[-1]
-        if newest is not None:
-            source = Source(agents.get(newest.stream, ""), key.site, key.link, key.role)
-            found.append(_landed(source, newest.window, newest.end_utc, newest.error, newest.received))
+            if packed is None:
+                continue
+            one = unpack(packed[0])[-1]
+        source = Source(agents.get(one.stream, ""), key.site, key.link, key.role)
+        found.append(_landed(source, one.window, one.end_utc, one.error, one.received))
     return found
 
 

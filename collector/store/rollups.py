@@ -22,7 +22,7 @@ class Spread(msgspec.Struct, frozen=True, array_like=True):
     high: float
 
 
-class Rollup(msgspec.Struct, frozen=True, array_like=True):
+class Rollup(msgspec.Struct, array_like=True, gc=False):
     """One hour of one series."""
 
     hour: int
@@ -53,6 +53,9 @@ class Rollup(msgspec.Struct, frozen=True, array_like=True):
         return (self.hour + 1) * HOUR
 
 
+_PLAIN, _SQUEEZED = b"\0", b"\1"
+_SMALL = 400
+"""Bytes below which zstd gains little and takes longer to open than all the rest."""
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Rollup)
 
@@ -103,10 +106,15 @@ def _spread(values: list[float]) -> Spread:
 
 def pack_rollup(rollup: Rollup) -> bytes:
     """Bytes for table ``rollup``; the hour itself stands in the row's key."""
-    bare = msgspec.structs.replace(rollup, hour=0)
-    return bytes(cramjam.zstd.compress(_encode(bare), level=9))
+    plain = _encode(msgspec.structs.replace(rollup, hour=0))
+    if len(plain) < _SMALL:
+        return _PLAIN + plain
+    return _SQUEEZED + bytes(cramjam.zstd.compress(plain, level=9))
 
 
 def unpack_rollup(hour: int, packed: bytes) -> Rollup:
     """Inverse of :func:`pack_rollup`."""
-    return msgspec.structs.replace(_decoder.decode(bytes(cramjam.zstd.decompress(packed))), hour=hour)
+    plain = packed[1:] if packed[:1] == _PLAIN else bytes(cramjam.zstd.decompress(packed[1:]))
+    rollup = _decoder.decode(plain)
+    rollup.hour = hour  # so far only this function holds it
+    return rollup

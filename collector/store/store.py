@@ -111,16 +111,17 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._readers, context.run, self._read, function)
 
     async def maintain(self, now: Instant, keep: Retention = Retention()) -> "Maintained":  # noqa: B008
-        """Packs past hours, recomputes their roll-ups and deletes what is too old, until nothing is left to do.
+        """Packs past hours, recomputes their roll-ups and deletes what is too old: one round.
 
         Every step is a short transaction, so that posts between them wait milliseconds; call it about once a minute.
         """
         hours = windows = deleted = 0
         await self.write(partial(mark_waited, now=now))
-        more = True
+        more, last = True, (0, 0)
         while more:
-            stepped = await self.write(partial(self._pack, now))
+            stepped = await self.write(partial(self._pack, now, last))
             hours, windows, more = hours + len(stepped.hours), windows + stepped.windows, stepped.more
+            last = stepped.hours[-1] if stepped.hours else last
         for step in expiry_steps(now, keep):
             while some := await self.write(step):
                 deleted += some
@@ -129,8 +130,8 @@ class Store:
         self.counters["rows_expired"] += deleted
         return Maintained(hours, windows, deleted)
 
-    def _pack(self, now: Instant, connection: Connection) -> Stepped:
-        stepped = pack_some(connection, now)
+    def _pack(self, now: Instant, after: tuple[int, int], connection: Connection) -> Stepped:
+        stepped = pack_some(connection, now, after)
         self._memory.dirty.difference_update(stepped.hours)
         return stepped
 

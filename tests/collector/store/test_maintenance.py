@@ -213,3 +213,22 @@ async def test_dropped_batches_are_not_gaps(store: Store) -> None:
     chain.prev = "ab" * 32
     await store.take(BAN_PHUE, EPOCH + HOUR, clock(HOUR), [chain.seal(window(1), dropped=[Dropped(1, 3, "age")])])
     assert [(one.first, one.last) for one in await store.read(gaps)] == [(4, 5)]
+
+
+async def test_a_backlog_that_keeps_marking_hours_cannot_hold_up_a_round(store: Store) -> None:
+    """Found by the bench: posts that landed in a past hour made a round of maintenance endless."""
+    chain = Chain()
+    await three_hours(store, chain)
+    pack, rounds = store._pack, 0
+
+    def mark_again(now: int, after: tuple[int, int], connection: Connection) -> Any:
+        nonlocal rounds
+        rounds += 1
+        stepped = pack(now, after, connection)
+        for mark in stepped.hours:
+            connection.exec_driver_sql("INSERT OR IGNORE INTO dirty (series, hour) VALUES (?, ?)", mark)
+        return stepped._replace(more=bool(stepped.hours))
+
+    store._pack = mark_again  # type: ignore[method-assign]
+    done = await store.maintain(EPOCH + 5 * HOUR)
+    assert (done.hours, rounds) == (3, 2)
