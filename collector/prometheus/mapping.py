@@ -23,6 +23,8 @@ STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 """The NaN by which Prometheus knows that a series ends here (prometheus/model/value)."""
 LONGEST_SILENCE_MS = 300_000
 """Prometheus itself forgets a series after five minutes (``query.lookback-delta``)."""
+LATEST = 2**42 - 1
+"""Milliseconds: the year 2109."""
 SILENT_AFTER = 3
 """Cadences without a window after which a series is marked as ended."""
 
@@ -127,6 +129,9 @@ def with_stale_markers(
     nothing. Where no window comes for longer than ``silence`` (:func:`silence_of`) a marker stands at that moment. Of
     two windows that end in the same millisecond the later one counts.
     """
+    whole = [value for value in values if value is not None]
+    if len(whole) == len(times) and all(0 < after - one <= (silence or LATEST) for one, after in pairwise(times)):
+        return list(times), whole, bool(times)
     out_times: list[int] = []
     out_values: list[float] = []
     alive = False

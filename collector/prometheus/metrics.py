@@ -59,6 +59,7 @@ async def get_metrics(request: web.Request, services: Services) -> web.Response:
     held = await services.store.read(_held)
     families = [
         *_health(services.tally, held, services),
+        _single("rival_places", "Places that two live agents speak for.", len(await services.accounts.conflicts())),
         *current(services.picture, services.inventory.province.id, services.inventory.sites, services.now()),
     ]
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -11,6 +11,7 @@ import cramjam
 from google.protobuf.message import DecodeError
 
 from collector.prometheus import remote_pb2
+from collector.prometheus.mapping import LATEST
 from collector.prometheus.matching import BadPattern, Kind, Matcher, matcher
 
 LARGEST_REQUEST = 1024 * 1024
@@ -20,8 +21,6 @@ LARGEST_DECODED = 4 * 1024 * 1024
 MOST_QUERIES = 64
 MOST_MATCHERS = 64
 CONTENT_TYPE = "application/x-protobuf"
-_EARLIEST, _LATEST = 0, 2**42 - 1
-"""Milliseconds of which the varint has at most six bytes: the year 2109 is enough."""
 
 
 class BadRequest(ValueError):
@@ -77,7 +76,7 @@ def _query(query: remote_pb2.Query, where: str) -> Query:
     start, end = query.start_timestamp_ms, query.end_timestamp_ms
     if query.HasField("hints") and query.hints.end_ms >= query.hints.start_ms > 0:
         start, end = max(start, query.hints.start_ms), min(end, query.hints.end_ms)
-    start, end = max(start, _EARLIEST), min(end, _LATEST)
+    start, end = max(start, 0), min(end, LATEST)
     return Query(start, end, tuple(matchers), query.hints.func)
 
 
@@ -92,7 +91,7 @@ def pack_samples(times: Sequence[int], values: Sequence[float]) -> bytes:
 
 
 def _timestamp(time: int) -> bytes:
-    """Field 2 and the time as a varint of six bytes; padding a varint with zero groups is allowed."""
+    """Field 2 and the time, at most :data:`LATEST`, as a varint of six bytes; zero groups may pad a varint."""
     return bytes(
         (
             0x10,

@@ -14,7 +14,7 @@ import yaml
 
 from collector.settings import load
 from dashboards import generated
-from tests.support.prometheus import alertmanager
+from tests.support.prometheus import alertmanager, prometheus
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -143,6 +143,15 @@ def test_promtool_accepts_configuration_and_rules() -> None:
 def test_rules_fire_when_they_should_and_not_before() -> None:
     done = run("promtool", "test", "rules", Path(__file__).parent / "rules/rules_test.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.tool("prometheus", "promtool")
+async def test_prometheus_answers_its_health_check(tmp_path: Path) -> None:
+    async with prometheus(tmp_path, "global: {}\n") as served:
+        command = SERVICES["prometheus"]["healthcheck"]["test"][1:]
+        asked = [one.replace("http://127.0.0.1:9090", served.url) for one in command]
+        healthy = await asyncio.to_thread(run, *asked)
+        assert healthy.returncode == 0, healthy.stderr
 
 
 @pytest.mark.tool("amtool", "prometheus-alertmanager")
