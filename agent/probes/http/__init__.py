@@ -66,16 +66,18 @@ class Http:
 
     def __init__(self, contexts: trust.Contexts = trust.SYSTEM) -> None:
         self._contexts = contexts
-        self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
         self._controls = Controls()
 
     async def measure(self, target: Target, span: Span) -> Finding:
         """One fetch with its redirects, and the controls if it looks wrong."""
         settings: Http.Settings = target.settings
-        session = await self._open()
+        context = await self._contexts.get()
+        if self._session is None:
+            self._session = open_session()
+        session = self._session
         started = time.monotonic()
-        found = await self._fetch(session, settings, span.limit * TARGET_SHARE)
+        found = await _fetch(session, context, settings, span.limit * TARGET_SHARE)
         if found.outcome is not Outcome.FAILED or not settings.controls:
             return found
         left = span.limit * WHOLE_SHARE - (time.monotonic() - started)
@@ -91,28 +93,23 @@ class Http:
             await self._session.close()
             self._session = None
 
-    async def _open(self) -> aiohttp.ClientSession:
-        context = await self._contexts.get()
-        if self._session is None or context is not self._context:
-            await self.close()
-            self._context = context
-            self._session = open_session(context)
-        return self._session
 
-    async def _fetch(self, session: aiohttp.ClientSession, settings: "Http.Settings", within: float) -> Finding:
-        url = place(settings.url)
-        if url is None:
-            facts = {
-                "detail": f"found {settings.url[:100]!r}",
-                "remedy": "write the address as http://host/ or https://host/",
-            }
-            return error(Reason.BAD_TARGET, facts=facts)
-        visit = _Visit(settings, url)
-        try:
-            async with asyncio.timeout(within):
-                return await visit.run(session, within)
-        except (aiohttp.ClientError, OSError, Unresolved, ValueError) as problem:
-            return _failure(problem, visit)
+async def _fetch(
+    session: aiohttp.ClientSession, context: ssl.SSLContext, settings: Http.Settings, within: float
+) -> Finding:
+    url = place(settings.url)
+    if url is None:
+        facts = {
+            "detail": f"found {settings.url[:100]!r}",
+            "remedy": "write the address as http://host/ or https://host/",
+        }
+        return error(Reason.BAD_TARGET, facts=facts)
+    visit = _Visit(settings, url)
+    try:
+        async with asyncio.timeout(within):
+            return await visit.run(session, context, within)
+    except (aiohttp.ClientError, OSError, Unresolved, ValueError) as problem:
+        return _failure(problem, visit)
 
 
 class _Visit:
@@ -134,10 +131,10 @@ class _Visit:
             facts["family"] = self.steps.families[-1]
         return {"counts": {"redirects": len(self.passed)}, "durations": self.steps.histograms(), "facts": facts}
 
-    async def run(self, session: aiohttp.ClientSession, within: float) -> Finding:
+    async def run(self, session: aiohttp.ClientSession, context: ssl.SSLContext, within: float) -> Finding:
         start = self.url.host or ""
         while True:
-            answer = await get(session, self.url, self.steps, within)
+            answer = await get(session, self.url, self.steps, within, context)
             if answer.status not in REDIRECTS or not self.settings.follow:
                 return self._judge(answer)
             if len(self.passed) >= MOST_REDIRECTS:

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import socket
+import ssl
 import time
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -99,10 +100,9 @@ class Resolver(AbstractResolver):
         """Nothing is held."""
 
 
-def open_session(context: Any) -> aiohttp.ClientSession:
+def open_session() -> aiohttp.ClientSession:
     """A session that keeps no cookies, no connections, no names and follows nothing by itself."""
     connector = aiohttp.TCPConnector(
-        ssl=context,
         force_close=True,
         limit=0,
         use_dns_cache=False,
@@ -120,13 +120,15 @@ def open_session(context: Any) -> aiohttp.ClientSession:
     )
 
 
-async def get(session: aiohttp.ClientSession, url: URL, steps: Steps, within: float) -> Answer:
+async def get(
+    session: aiohttp.ClientSession, url: URL, steps: Steps, within: float, context: ssl.SSLContext | bool = True
+) -> Answer:
     """One GET within ``within`` seconds; raises ``aiohttp.ClientError``, ``OSError`` or ``Unresolved``."""
     _steps.set(steps)
     trust.on_handshake.set(steps.handshaking)
     async with (
         asyncio.timeout(within),
-        session.get(url, allow_redirects=False, trace_request_ctx=steps) as response,
+        session.get(url, ssl=context, allow_redirects=False, trace_request_ctx=steps) as response,
     ):
         steps.done("body")
         body = bytearray()

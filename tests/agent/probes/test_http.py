@@ -74,6 +74,29 @@ async def test_tls_is_timed_apart_from_tcp(tmp_path):
     await probe.close()
 
 
+async def test_renewed_roots_do_not_disturb_a_measurement_under_way(tmp_path, monkeypatch):
+    good, strange = authority("Good"), authority("Strange")
+    roots = [good, strange]
+    probe = Http(trust.Contexts(lambda: client_context(roots.pop(0))))
+    context = await asyncio.to_thread(server_context, tmp_path, leaf(good, "localhost"))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request):
+        asked.set()
+        await go_on.wait()
+        return web.Response()
+
+    async with web_server({"/slow": slow, "/": page()}, context) as server:
+        under_way = asyncio.ensure_future(measure("http", probe=probe, url=server.url("/slow", "https"), controls=[]))
+        await asked.wait()
+        monkeypatch.setattr(trust, "RENEWED_AFTER", -1.0)
+        found = await measure("http", probe=probe, url=server.url("/", "https"), controls=[])
+        assert found.reason is Reason.TLS_UNTRUSTED
+        go_on.set()
+        assert (await under_way).outcome is Outcome.OK
+    await probe.close()
+
+
 async def test_every_measurement_connects_anew_without_cookies_and_says_who_asks():
     probe = Http()
     async with web_server({"/": page(headers={"Set-Cookie": "seen=1"})}) as server:
