@@ -20,6 +20,12 @@ from agent.probes.icmp.window import EchoWindow
 from wire.meetings import Load
 from wire.reasons import Reason
 
+LONGEST_TIMEOUT = 8.0
+"""Seconds; less than the probe's own time limit beyond its window."""
+OVERHEAD = 28
+"""Bytes of the IPv4 and ICMP headers."""
+TRICKLE = 50_000
+"""Bits per second that the load class ``trickle`` allows."""
 RESOLVE_EVERY = 300.0
 """Seconds for which the address of a host name is used before it is asked for again."""
 
@@ -44,10 +50,21 @@ class IcmpSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     interval: Annotated[
         float, msgspec.Meta(ge=0.01, le=3600, description="seconds from one echo to the next; third parties: 5 or more")
     ] = 1.0
-    timeout: Annotated[float, msgspec.Meta(gt=0, le=30, description="seconds after which an echo counts as lost")] = 2.0
+    timeout: Annotated[
+        float, msgspec.Meta(gt=0, le=LONGEST_TIMEOUT, description="seconds after which an echo counts as lost")
+    ] = 2.0
     size: Annotated[
         int, msgspec.Meta(ge=SMALLEST_PAYLOAD, le=LARGEST_PAYLOAD, description="bytes of payload in each echo")
     ] = 56
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where the echoes would be no trickle, for they run during meetings too."""
+        rate = (self.size + OVERHEAD) * 8 / self.interval
+        if rate > TRICKLE:
+            raise ValueError(
+                f"interval, size: found {self.size} bytes every {self.interval:g} s, that is {rate / 1000:.0f} kbit/s; "
+                f"expected at most {TRICKLE / 1000:.0f} kbit/s, because echoes run during meetings too"
+            )
 
 
 class Place(NamedTuple):
@@ -101,7 +118,7 @@ class Icmp:
             if not window.sent:
                 raise
             # The runner records what a measurement that was cut gives: half a minute's echoes are evidence too.
-        return finding(window, settings, flow.source)
+        return finding(window, place.family, flow.source)
 
     def close(self) -> None:
         """Closes the sockets."""
@@ -148,7 +165,7 @@ async def place_of(host: str, family: str, within: float) -> Place:
     raise Unresolved(host, Reason.NAME_NOT_FOUND, f"no IPv{family} address")
 
 
-def finding(window: EchoWindow, settings: IcmpSettings, source: str) -> Finding:
+def finding(window: EchoWindow, family: Family, source: str) -> Finding:
     """What a closed window says: ``ok`` with one reply or more, else why there was none."""
     found = {
         "counts": window.counts(),
@@ -162,8 +179,8 @@ def finding(window: EchoWindow, settings: IcmpSettings, source: str) -> Finding:
         return error(reason, **found, facts={"remedy": _LOCAL_REMEDY[reason]})
     if window.reasons:
         reason = max(window.reasons, key=window.reasons.__getitem__)
-        if reason is Reason.NO_ROUTE and settings.family == "6" and not source:
-            return skipped(Reason.NO_IPV6)
+        if reason is Reason.NO_ROUTE and family is Family.V6 and not source:
+            return skipped(Reason.NO_IPV6)  # this machine has none: nobody's failure
         return failed(reason, **found, facts={"said_by": source} if is_public(source) else {})
     if not window.sent:
         return error(Reason.SUSPENDED, facts={"detail": "the machine slept through the window"})

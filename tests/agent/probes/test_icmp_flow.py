@@ -4,6 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from agent.probe import Span, Target
@@ -175,7 +176,7 @@ async def test_what_cannot_be_sent_is_the_paths_or_our_own_trouble(
 ) -> None:
     probe = Icmp()
     probe._pinger = Refusing(cause)
-    settings = IcmpSettings(host="192.0.2.1", interval=0.01)
+    settings = IcmpSettings(host="192.0.2.1", interval=0.02)
     found = await probe.measure(Target("there", "", settings), Span(0.05, 5))
     probe.close()
     assert (found.outcome, found.reason) == (outcome, reason)
@@ -207,6 +208,37 @@ async def test_a_pending_error_of_another_echo_is_not_this_ones() -> None:
     await asyncio.wait_for(arrived.wait(), 5)
     pinger.close()
     assert [(one.number, one.error) for one in heard] == [(number, None)]
+
+
+def test_echoes_must_stay_a_trickle() -> None:
+    IcmpSettings(host="192.0.2.1", interval=0.02, size=56)
+    with pytest.raises(ValueError, match="interval, size") as refused:
+        IcmpSettings(host="192.0.2.1", interval=0.1, size=1472)
+    message = (
+        "interval, size: found 1472 bytes every 0.1 s, that is 120 kbit/s; "
+        "expected at most 50 kbit/s, because echoes run during meetings too"
+    )
+    assert str(refused.value) == message
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert({"host": "192.0.2.1", "interval": 0.1, "size": 1472}, IcmpSettings)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "Object missing required field `host`"),
+        ({"host": ""}, "Expected `str` of length >= 1 - at `$.host`"),
+        ({"host": "a", "interval": 0}, "Expected `float` >= 0.01 - at `$.interval`"),
+        ({"host": "a", "timeout": 9}, "Expected `float` <= 8.0 - at `$.timeout`"),
+        ({"host": "a", "size": 15}, "Expected `int` >= 16 - at `$.size`"),
+        ({"host": "a", "family": "5"}, "Invalid enum value '5' - at `$.family`"),
+        ({"host": "a", "hosts": "b"}, "Object contains unknown field `hosts`"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(given: dict[str, object], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(given, IcmpSettings)
+    assert str(refused.value) == message
 
 
 async def test_a_name_that_does_not_exist_is_the_targets_failure() -> None:
