@@ -10,6 +10,9 @@ import pytest
 
 import agent.probes
 from agent.probe import Right, known, load
+from agent.probes import stun
+from agent.probes.dns import inquiry
+from agent.probes.http import captive
 from wire.measures import MEASURES, Shape
 from wire.meetings import Load
 from wire.observation import NAME_PATTERN
@@ -53,6 +56,14 @@ def test_a_probe_s_settings_are_closed_frozen_and_explained(name: str):
 @pytest.mark.parametrize("name", sorted(FIRST_ISSUE - {"icmp", "edge", "gateway", "host", "ntp"}))
 def test_a_probe_of_third_parties_is_slow_by_default(name: str):
     assert load(name).every >= 60
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_the_security_officer_s_page_names_every_host_that_a_probe_asks_by_itself(language: str):
+    page = (FOLDER.parents[1] / f"docs/guide/{language}/what-is-collected.md").read_text(encoding="utf-8")
+    asked = [control.partition(":")[0] for control in stun.CONTROLS]
+    asked += [control.url.split("/")[2] for control in captive.CONTROLS]
+    assert [host for host in [*asked, inquiry.HIJACK_ZONE] if f"`{host}`" not in page] == []
 
 
 def sources(name: str) -> list[Path]:
