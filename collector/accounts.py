@@ -13,10 +13,11 @@ from collector import credentials
 from collector.gate import Principal
 from collector.limits import Buckets, retry_after
 from collector.problems import Refused
+from collector.rivals import Rivals, rivals
 from collector.store import Source, Store
 from collector.store.schema import agent, token
 from wire.clock import Instant
-from wire.settings import JoinRequest, Role
+from wire.settings import JoinRequest
 
 log = structlog.get_logger()
 _Row = Row[Any]
@@ -34,15 +35,6 @@ class Heard:
     version: str
     settings: str
     changed: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Agents that are live at the same time and hold the same place."""
-
-    site: str
-    link: str
-    agents: tuple[str, ...]
 
 
 class Accounts:
@@ -190,22 +182,18 @@ class Accounts:
 
         await self._store.write(write)
 
-    async def conflicts(self) -> list[Conflict]:
+    async def conflicts(self) -> list[Rivals]:
         """Places for which two live agents speak now; IT must decide which one stays."""
-        now = self._now()
         rows = await self._store.read(lambda connection: list(connection.execute(_agents)))
-        live = [
-            row
+        heard = [
+            (Source(row.id, row.site, row.link, row.role), max(self._heard_in_memory(row.id), row.heard or 0))
             for row in rows
-            if now - max(self.heard[row.id].at if row.id in self.heard else 0, row.heard or 0) < credentials.SILENT
         ]
-        places: dict[tuple[str, str], set[str]] = {}
-        for row in live:
-            if row.role in (Role.LINK, Role.BOTH):
-                places.setdefault((row.site, f"link {row.link}".strip()), set()).add(row.id)
-            if row.role in (Role.ROOM, Role.BOTH):
-                places.setdefault((row.site, "room"), set()).add(row.id)
-        return [Conflict(site, place, tuple(sorted(ids))) for (site, place), ids in places.items() if len(ids) > 1]
+        return rivals(heard, self._now())
+
+    def _heard_in_memory(self, identity: str) -> Instant:
+        held = self.heard.get(identity)
+        return held.at if held is not None else 0
 
 
 _agents = select(agent.c.id, agent.c.site, agent.c.link, agent.c.role, agent.c.heard).where(agent.c.retired.is_(None))

@@ -215,6 +215,22 @@ def agent() -> None:
     """The agents that joined."""
 
 
+@agent.command("list")
+@with_settings
+@as_json
+def agent_list(settings: CollectorSettings, as_json: bool) -> None:
+    """List the agents: place, machine, last word; an agent in conflict with another is marked with !."""
+    from collector import enrolment
+
+    rows = asyncio.run(enrolment.agents(settings))
+    lines = [
+        f"{'!' if one['conflict'] else ' '} {one['agent']}  {one['site']} {one['link'] or '-'} {one['role']}  "
+        f"{one['machine']}  {'heard ' + one['heard'] if one['heard'] else 'never heard'}  {one['version']}".rstrip()
+        for one in rows
+    ]
+    show(rows, "\n".join(lines) or "none", as_json)
+
+
 @agent.command("retire")
 @click.argument("identity")
 @with_settings

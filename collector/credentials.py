@@ -11,14 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
+from collector.rivals import SILENT
 from collector.store.schema import agent, audit, join_code, token
-from wire.clock import DAY, MINUTE, Instant
+from wire.clock import DAY, Instant
 from wire.settings import Role
 
 LINK_CODE_LIFE = 30 * DAY
 """A link code that nobody used expires; a room code is valid until it is revoked."""
-SILENT = 5 * MINUTE
-"""An agent unheard of for longer is superseded by a newcomer (DESIGN §6.6)."""
 SCOPES = ("scrape", "read")
 
 
@@ -128,7 +127,8 @@ def join(
     """Turns a code into an agent with a token; raises :class:`BadCode`.
 
     ``heard`` tells when each agent last spoke, fresher than the table. An agent that holds the same place and was
-    silent for :data:`SILENT` is retired and its tokens are revoked; a live one stays, and the two are a conflict.
+    silent for :data:`collector.rivals.SILENT` is retired and its tokens are revoked; a live one stays, and the two are
+    a conflict.
     """
     row = _open_code(connection, split_code(code)[0], at)
     role = Role(row.role)

@@ -5,6 +5,7 @@ import getpass
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,13 @@ from sqlalchemy import Connection, select
 
 from collector import credentials
 from collector.province import load_province
+from collector.rivals import rivals
 from collector.serve import now_utc
 from collector.settings import CollectorSettings
-from collector.store import Store
+from collector.store import Source, Store
 from collector.store.schema import agent, token
 from collector.tls import Authority, utc_now
-from wire.clock import Instant
+from wire.clock import SECOND, Instant
 from wire.settings import Role
 
 _T = TypeVar("_T")
@@ -119,6 +121,34 @@ async def revoke_token(settings: CollectorSettings, name: str, *, keep_newest: b
 async def retire(settings: CollectorSettings, identity: str) -> bool:
     """Retires an agent by hand."""
     return await _write(settings, lambda c, at: credentials.retire(c, at, identity, "by hand", who=_who()))
+
+
+async def agents(settings: CollectorSettings) -> list[dict[str, Any]]:
+    """Agents that were not retired, as they were written down last; a running collector does so every 15 s."""
+
+    def read(connection: Connection, at: Instant) -> list[dict[str, Any]]:
+        rows = list(connection.execute(select(agent).where(agent.c.retired.is_(None)).order_by(agent.c.site)))
+        sources = [(Source(row.id, row.site, row.link, row.role), row.heard or 0) for row in rows]
+        colliding = {name for one in rivals(sources, at) for name in one.agents}
+        return [
+            {
+                "agent": row.id,
+                "site": row.site,
+                "link": row.link,
+                "role": row.role,
+                "machine": row.machine,
+                "heard": _iso(row.heard) if row.heard else None,
+                "version": row.version or "",
+                "conflict": row.id in colliding,
+            }
+            for row in rows
+        ]
+
+    return await _write(settings, read)
+
+
+def _iso(instant: Instant) -> str:
+    return datetime.fromtimestamp(instant // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def tokens(settings: CollectorSettings) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         heard=age_text(now - picture.heard, language) if picture.heard is not None else "",
         wrong=fault_lines(shown, words, now),
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
-        facts=facts(picture, words, _about(listed, inventory, words, now)),
+        facts=facts(picture, words, _about(listed, inventory, words, now), now),
         groups=groups(picture, days, charts, words, now),
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from collector.catalogue import catalogue
 from collector.localtime import age_text, since_text
 from collector.picture import Doubt, Expected, SeriesNow, SitePicture, State
+from collector.rivals import rivals
 from collector.words import ANCHOR, DOUBTS, ENDPOINTS, OUTCOMES, PROBES, REASONS, ROLES, STATES, TARGETS
 from wire.clock import Instant
 from wire.histogram import Histogram
@@ -273,7 +274,7 @@ def vars_of(day: Day) -> dict[str, int]:
     return {"failed": day.failed, "windows": day.windows}
 
 
-def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]], now: Instant) -> list[tuple[str, str]]:
     """What stands at the head of a site's page: what the inventory says, then the agents."""
     found = [(words(label), value) for label, value in about if value]
     for agent in picture.agents:
@@ -282,4 +283,6 @@ def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) 
         if backlog > MUCH_BACKLOG:
             text += " · " + words("%(number)d batches still to come") % {"number": backlog}
         found.append((words("Agent"), text))
+    if rivals(((agent.source, agent.heard) for agent in picture.agents), now):
+        found.append((words("Conflict"), words("two agents report for the same place; one of them must be retired")))
     return found

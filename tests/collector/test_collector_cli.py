@@ -1,5 +1,6 @@
 """``phrom-collector``: exit codes, words, JSON, and the daemon as a real process."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -15,9 +16,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import Connection
 
+from collector import credentials
 from collector.cli import main
+from collector.serve import now_utc
+from collector.store import Store
+from collector.store.schema import agent
 from tests.support.prometheus import free_port
+from wire.settings import Role
 
 
 @pytest.fixture
@@ -142,6 +149,30 @@ def test_an_agent_that_is_not_there_cannot_be_retired(run: Runner) -> None:
     result = run("agent", "retire", "nobody")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("nobody: no such agent")
+
+
+def test_agents_are_listed_and_rivals_marked(run: Runner) -> None:
+    async def fill() -> None:
+        store = await asyncio.to_thread(Store.open, run.folder / "data" / "phrom.db")
+        await store.write(two_agents)
+        await asyncio.to_thread(store.close)
+
+    def two_agents(connection: Connection) -> None:
+        at = now_utc()
+        for _ in range(2):
+            code = credentials.enrol(connection, at, "phen", "fibre", Role.LINK, who="test")
+            credentials.join(connection, at, code, machine="box", address="127.0.0.1", heard={})
+        connection.execute(agent.update().values(heard=at))
+
+    run("token", "list")
+    asyncio.run(fill())
+    rows = run.json("agent", "list")
+    assert [(one["site"], one["role"], one["machine"], one["conflict"]) for one in rows] == [
+        ("phen", "link", "box", True)
+    ] * 2
+    assert all(line.startswith("! ") for line in run("agent", "list").stdout.splitlines())
+    assert run("agent", "retire", rows[0]["agent"]).exit_code == 0
+    assert [one["conflict"] for one in run.json("agent", "list")] == [False]
 
 
 def test_doctor_says_what_is_wrong_and_ends_with_3(run: Runner) -> None:

@@ -185,6 +185,9 @@ async def test_two_live_agents_are_a_conflict_that_is_shown(tmp_path: Path) -> N
         assert [(await one.post()).status for one in (first, second)] == [200, 200]
         [conflict] = await collector.services.accounts.conflicts()
         assert (conflict.site, set(conflict.agents)) == ("na-yung", {first.joined.agent, second.joined.agent})
+        page = await collector.ask("GET", "/sites/na-yung")
+        assert "มีเครื่องวัดสองเครื่องรายงานแทนจุดเดียวกัน" in page.body.decode()
+        assert b"phrom_collector_rival_places 1.0" in (await collector.ask("GET", "/metrics")).body
         assert ("conflict",) in await collector.sql("SELECT what FROM audit")
         collector.now.forward(6 * 60)
         await second.post()
