@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.directory import Directory, of_collector
+from agent.findings import decoded
+from agent.probe import load as load_probe
 from collector.inventory import Inventory, agent_settings, load, occurrences
 from collector.inventory.assignments import NoSuchPlace
 from collector.inventory.files import contract_on, from_texts
@@ -352,3 +355,14 @@ def test_a_place_that_is_not_there_is_refused_with_those_that_are():
         agent_settings(made(), "nowhere", "", "link", 0)
     with pytest.raises(NoSuchPlace, match=r"^link: found 'fiber', expected one of fibre$"):
         agent_settings(made(), "na-yung", "fiber", "link", 0)
+
+
+def test_every_probe_takes_the_settings_it_is_given(example):
+    known_here = Directory(of_collector("https://phrom.example:8480") | {"gateway": "192.0.2.1", "edge": "192.0.2.2"})
+    for one in agent_settings(example, "na-yung", "fibre", "link", 0).assignments:
+        info = load_probe(one.probe)
+        if not one.skip:
+            settings = decoded(known_here.resolve(one.settings), info.settings)
+            assert getattr(settings, "port", 1) in range(1, 65_536)
+        if one.window is not None and one.every is not None:
+            assert one.window <= one.every
