@@ -9,11 +9,14 @@ at most while an expired day is deleted.
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +118,7 @@ async def half_an_hour(store: Store, agents: list[Agent]) -> None:
 async def pages(store: Store, sites: int, now: Instant, times: int = 100) -> dict[str, list[float]]:
     """Seconds that the board's and a site's page wait for the store."""
     rng = random.Random(5)
-    found: dict[str, list[float]] = {"board": [], "site": [], "overview": []}
+    found: dict[str, list[float]] = defaultdict(list)
 
     def site_page(connection: Connection, site: str) -> int:
         """Newest windows, and of each series a chart: a day of ends, outcomes and one duration, and its roll-ups."""
@@ -136,15 +139,21 @@ async def pages(store: Store, sites: int, now: Instant, times: int = 100) -> dic
         query.hours(connection, numbers, now - DAY, now)
         return sum(len(one) for one in query.windows(connection, numbers, now // HOUR * HOUR, now).values())
 
+    def all_sites(connection: Connection, site: str) -> int:  # noqa: ARG001 - the pages have one shape
+        return len(query.latest(connection))
+
+    def busy(connection: Connection, page: Callable[[Connection, str], int], site: str) -> float:
+        began = time.thread_time()
+        page(connection, site)
+        return time.thread_time() - began
+
     for _ in range(times):
-        began = time.perf_counter()
-        await store.read(query.latest)
-        found["board"].append(time.perf_counter() - began)
-        for name, page in (("site", site_page), ("overview", board_page)):
+        for name, page in (("board", all_sites), ("site", site_page), ("overview", board_page)):
             site = f"site-{rng.randrange(sites):02}"
             began = time.perf_counter()
-            await store.read(partial(page, site=site))
+            spent = await store.read(partial(busy, page=page, site=site))
             found[name].append(time.perf_counter() - began)
+            found[f"{name} cpu"].append(spent)
     return found
 
 
@@ -198,9 +207,21 @@ async def measure(store: Store, options: argparse.Namespace) -> list[tuple[str, 
         ("… packed columns / roll-ups alone", f"{packed:.1f} / {rolled:.1f}", ""),
         ("… the same as JSON rows (before packing)", f"{bodies / rows:.0f}", "body alone"),
         ("file", f"{whole / 1e9:.2f} GB", f"written in {written:.0f} s"),
-        ("board: newest of every series, p50 / p95", _ms(waits["board"], 0.5, 0.95), "≤ 50 ms"),
-        ("site page: newest, day in roll-ups, present hour, p50 / p95", _ms(waits["overview"], 0.5, 0.95), "≤ 50 ms"),
-        ("… and 24 h of single windows of all 30 series, p50 / p95", _ms(waits["site"], 0.5, 0.95), "≤ 50 ms"),
+        (
+            "board: newest of every series, p50 / p95",
+            _ms(waits["board"], 0.5, 0.95),
+            f"≤ 50 ms; processor time {_ms(waits['board cpu'], 0.5, 0.95)}",
+        ),
+        (
+            "site page: newest, day in roll-ups, present hour, p50 / p95",
+            _ms(waits["overview"], 0.5, 0.95),
+            f"≤ 50 ms; processor time {_ms(waits['overview cpu'], 0.5, 0.95)}",
+        ),
+        (
+            "… and 24 h of single windows of all 30 series, p50 / p95",
+            _ms(waits["site"], 0.5, 0.95),
+            f"≤ 50 ms; processor time {_ms(waits['site cpu'], 0.5, 0.95)}",
+        ),
         ("post waits, nothing deleted, p50 / p99 / longest", _ms(quiet, 0.5, 0.99, 1.0), f"{len(quiet)} posts"),
         (f"post waits while {deleted:,} packed hours are deleted", _ms(busy, 0.5, 0.99, 1.0), "longest ≤ 100 ms"),
     ]
@@ -235,6 +256,7 @@ async def run(options: argparse.Namespace) -> None:
         await asyncio.to_thread(store.close)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder)
+    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f} at the end\n")
     print("| store | measured | limit or remark |\n|---|---|---|")
     for row in table:
         print(f"| {' | '.join(row)} |")

@@ -175,8 +175,9 @@ def records(
 
 
 _LATEST_ROWS = (
-    "SELECT series.number, window.boot, end_utc, error, received, stream, seq, body FROM series JOIN window ON window.id"
-    " = (SELECT id FROM window WHERE window.series = series.number AND end_utc IS NOT NULL ORDER BY end_utc DESC LIMIT 1)"
+    "SELECT series.number, window.boot, end_utc, error, received, stream, seq, body FROM series JOIN window"
+    " ON window.id = (SELECT id FROM window AS one WHERE one.series = series.number AND end_utc IS NOT NULL"
+    " ORDER BY end_utc DESC LIMIT 1)"
 )
 _LATEST_HOUR = "SELECT body FROM hour WHERE series = ? ORDER BY key DESC LIMIT 1"
 
