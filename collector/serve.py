@@ -9,6 +9,7 @@ import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from collector.inventory import Inventory
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.province import keep, load_province, stamp_of
+from collector.rotation import rotate_old_tokens
 from collector.services import Services
 from collector.settings import CollectorSettings
 from collector.store import Store
@@ -182,6 +184,7 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
         ("flush", every(15.0, "writing who was heard", flush)),
         ("maintain", every(60.0, "keeping the store", maintain)),
         ("inventory", every(10.0, "reading the inventory", _Reload(services))),
+        ("rotation", every(3600.0, "asking for new tokens", partial(rotate_old_tokens, services))),
         ("watchdog", systemd.watchdog()),
     ]
     if services.authority is not None and secure is not None:

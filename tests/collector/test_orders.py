@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from collector.rotation import rotate_old_tokens
 from tests.support.collecting import Now, collecting
 from wire.orders import OrderAnswer, OrderKind, OrderStatus
 
@@ -48,6 +49,24 @@ async def test_an_order_that_nobody_acknowledged_expires(tmp_path: Path) -> None
         # the agent had it all the same, and its word counts
         await agent.post(answers=[OrderAnswer(identity, OrderStatus.DONE)])
         assert await status(collector, identity) == "done"
+
+
+async def test_old_tokens_are_renewed_by_order(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        agent, silent = await collector.agent(), await collector.agent("phen")
+        await agent.post()
+        await silent.post()
+        assert await rotate_old_tokens(collector.services) == 0
+        collector.now.forward(90 * 24 * 3600)
+        await agent.post()
+        assert await rotate_old_tokens(collector.services) == 1
+        assert await rotate_old_tokens(collector.services) == 0  # asked already
+        [order] = (await agent.post()).json["orders"]
+        assert order["kind"] == "rotate_token"
+        renewed = await collector.ask("POST", "/api/v1/token", headers=agent.headers)
+        agent.token = renewed.json["token"]
+        await agent.post(answers=[OrderAnswer(order["id"], OrderStatus.DONE)])
+        assert await rotate_old_tokens(collector.services) == 0
 
 
 async def test_waiting_orders_outlive_a_restart(tmp_path: Path) -> None:
