@@ -9,6 +9,7 @@ at most while an expired day is deleted.
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -197,6 +198,8 @@ async def measure(store: Store, options: argparse.Namespace) -> list[tuple[str, 
     agents = [Agent(site, now) for site in range(options.sites)]
     await half_an_hour(store, agents)
     rows, bodies = await store.read(lambda c: c.exec_driver_sql("SELECT count(*), sum(length(body)) FROM window").one())
+    gc.collect()
+    gc.freeze()  # as the daemon does once it has started
     say("reading pages …")
     waits = await pages(store, options.sites, now + 30 * MINUTE)
     say("posting without and with the deleting of a day …")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import os
 import signal
 import ssl
@@ -254,6 +255,8 @@ async def serve(settings: CollectorSettings) -> None:
         await asyncio.to_thread(stack.enter_context, lone(Path(settings.data)))
         inventory = await asyncio.to_thread(load_province, settings)
         async with opened(settings, inventory) as services, listening(services) as url:
+            gc.collect()
+            gc.freeze()  # what start made stays for good: collections pass over it, and no request waits for that
             log.info("collector serves", url=url, sites=len(inventory.sites), data=settings.data)
             systemd.notify("READY=1\nSTATUS=serving " + url)
             await stop.wait()
