@@ -214,7 +214,7 @@ def _collector(own: Any) -> dict[str, str]:
         who = State(own.state_dir).identity()
     except (StateDamaged, StateUnusable):
         who = None  # told by _running already
-    return of_collector(who.url if who else own.collector)
+    return of_collector(own.collector or (who.url if who else ""))
 
 
 def _print_json(found: Any) -> None:

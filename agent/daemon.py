@@ -6,15 +6,13 @@ import gc
 import signal
 import traceback
 from collections.abc import Awaitable, Callable
-from functools import partial
-from pathlib import Path
 
 import structlog
 
 from agent import __version__
 from agent.clock import SystemClock, Timekeeper
-from agent.connection import Connection, UnsafeAddress
-from agent.directory import Directory, of_collector
+from agent.delivery import Delivery
+from agent.directory import Directory
 from agent.health import health
 from agent.journal import Journal
 from agent.memory import give_back
@@ -23,11 +21,9 @@ from agent.metrics import serve as serve_metrics
 from agent.runner import Runner, UnknownAssignment
 from agent.settings import OwnSettings, effective
 from agent.spool import Limits, Spool, SpoolInUse, machine_hint
-from agent.state import Identity, State, StateDamaged, StateUnusable
-from agent.uplink import Uplink
+from agent.state import State, StateUnusable
 from agent.whereabouts import Whereabouts
 from wire import systemd
-from wire.logs import Trouble
 from wire.orders import Order, OrderAnswer, OrderKind, OrderStatus
 from wire.reasons import Event
 from wire.settings import AgentSettings
@@ -36,8 +32,6 @@ LAST_POST = 2.0
 """Seconds that the last delivery may take when the agent stops."""
 AGAIN = 5.0
 """Seconds before a part that broke is started anew."""
-JOINED_EVERY = 5.0
-"""Seconds between looks whether this machine was joined meanwhile."""
 SETTLED = 20.0
 """Seconds after which every probe has run once (:data:`agent.schedule.SOON`)."""
 REMEMBER_EVERY = 60.0
@@ -46,10 +40,6 @@ PLACE = "vantage"
 LONGEST_WINDOW = 600.0
 """Seconds of a window that an order may ask for."""
 log = structlog.get_logger("agent")
-
-
-class NotJoined(Exception):
-    """The join file that was found did not serve."""
 
 
 class Daemon:
@@ -67,9 +57,19 @@ class Daemon:
         self._runner = Runner(clock, self._timekeeper, self._journal, self._directory)
         self._runner.measuring.listeners.append(self._tally.window)
         self._whereabouts = Whereabouts(clock, self._journal, self._directory, self._runner.stand)
-        self._uplink: Uplink | None = None
+        self._delivery = Delivery(
+            own,
+            state,
+            spool,
+            self._journal,
+            clock,
+            self._timekeeper,
+            self._directory,
+            on_order=self._on_order,
+            on_settings=self._on_settings,
+            revision=lambda: self._fetched.revision if self._fetched else "",
+        )
         self._fetched: AgentSettings | None = None
-        self._identity: Identity | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._why = ""
@@ -84,8 +84,7 @@ class Daemon:
         """Until :meth:`stop` is called; everything is on disk when it returns."""
         await self._journal.started(__version__)
         self._fetched = await asyncio.to_thread(self._state.settings)
-        with contextlib.suppress(StateDamaged):  # told, with what to do, by the part that needs it
-            self._identity = await asyncio.to_thread(self._state.identity)
+        await self._delivery.recall()
         self._apply(self._fetched)
         await self._whereabouts.look()
         await self._recall()
@@ -95,7 +94,7 @@ class Daemon:
             self._keep("vantage", self._whereabouts.run)
             self._keep("memory", self._remember)
             self._keep("watchdog", systemd.watchdog)
-            self._keep("uplink", partial(self._deliver, open_things))
+            self._keep("uplink", self._delivery.run)
             log.info("running", version=__version__, assignments=len(self._runner.settings.assignments))
             systemd.notify("READY=1")
             self._keep("tidying", self._tidy_up)
@@ -110,8 +109,7 @@ class Daemon:
         await self._runner.stop()
         await self._journal.stopped(self._why)
         await self._cancel("uplink")
-        if self._uplink is not None:
-            await self._uplink.drain(LAST_POST)
+        await self._delivery.last(LAST_POST)
         for name in list(self._tasks):
             await self._cancel(name)
 
@@ -175,14 +173,12 @@ class Daemon:
     # settings and orders
 
     def _apply(self, fetched: AgentSettings | None) -> None:
-        who = self._identity
-        self._directory.learn(of_collector(who.url if who else self._own.collector))
+        who = self._delivery.identity
         settings = effective(self._own, fetched, who.province if who else "", who.site if who else "")
         self._runner.apply(settings)
         self._whereabouts.apply(settings)
         self._tally.keep_only({(one.probe, one.target, one.platform) for one in settings.assignments})
-        if self._uplink is not None:
-            self._uplink.post_every = settings.post_every
+        self._delivery.post_every(settings.post_every)
 
     async def _on_settings(self, settings: AgentSettings) -> None:
         try:
@@ -208,58 +204,7 @@ class Daemon:
             return OrderAnswer(order.id, OrderStatus.REFUSED, str(unknown)[:500])
         return OrderAnswer(order.id, OrderStatus.DONE, f"{len(windows)} windows")
 
-    # delivery
-
-    async def _deliver(self, open_things: contextlib.AsyncExitStack) -> None:
-        """Waits until this machine is joined, then delivers for ever."""
-        if self._uplink is None:
-            who = self._identity = await self._joined()
-            address = self._own.collector or who.url
-            connection = Connection(address, self._clock, token=who.token, ca=who.ca)
-            await open_things.enter_async_context(connection)
-            self._uplink = Uplink(
-                connection,
-                self._spool,
-                self._journal,
-                self._clock,
-                self._timekeeper,
-                on_order=self._on_order,
-                on_settings=self._on_settings,
-                on_token=self._on_token,
-                revision=lambda: self._fetched.revision if self._fetched else "",
-            )
-            self._uplink.post_every = self._runner.settings.post_every
-        await self._uplink.run()
-
-    async def _on_token(self, token: str) -> None:
-        await asyncio.to_thread(self._state.keep_token, token)
-
-    async def _joined(self) -> Identity:
-        """Who this agent is, as soon as it has joined: by the command, or by a prepared file on a stick or card."""
-        trouble = Trouble(log, "not joined: measuring and keeping", "joined")
-        while True:
-            cause = "no identity and no join file; join with: phrom-agent join URL CODE"
-            try:
-                found = await asyncio.to_thread(self._state.identity) or await self._join_by_file()
-            except (StateDamaged, StateUnusable, NotJoined) as failure:
-                found, cause = None, str(failure)
-            if found is not None:
-                trouble.worked(site=found.site)
-                return found
-            trouble.failed(cause)
-            await self._clock.sleep(JOINED_EVERY)
-
-    async def _join_by_file(self) -> Identity | None:
-        files = [Path(name) for name in self._own.join_files]
-        if not await asyncio.to_thread(lambda: any(file.is_file() for file in files)):
-            return None
-        from agent.join import BadCode, JoinFailed, join_by_file  # with YAML, which only a join needs
-        from wire.yaml_nodes import SettingsError
-
-        try:
-            return await join_by_file(files, self._state, self._clock)
-        except (BadCode, JoinFailed, SettingsError, UnsafeAddress) as failure:
-            raise NotJoined(str(failure)) from failure
+    # what others may read
 
     async def _listen(self, open_things: contextlib.AsyncExitStack) -> None:
         """``/metrics``; an address in use is no reason not to measure."""
@@ -280,7 +225,7 @@ class Daemon:
             self._timekeeper,
             self._spool,
             self._journal,
-            self._uplink,
+            self._delivery.uplink,
             self._runner.vantage,
             running,
         )

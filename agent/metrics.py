@@ -156,8 +156,7 @@ async def serve(exposition: Exposition, host: str, port: int) -> tuple[Callable[
     taken = int(server.sockets[0].getsockname()[1])
 
     async def close() -> None:
-        server.close()
-        await server.wait_closed()
+        server.close()  # whoever is still being answered is not waited for
 
     return close, taken
 

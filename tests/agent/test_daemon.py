@@ -197,3 +197,28 @@ async def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
         await box.start()
         assert box.running is not None
         assert await asyncio.wait_for(box.running.wait(), 30) == 1
+
+
+async def test_a_new_join_takes_effect_without_a_restart(tmp_path: Path) -> None:
+    async with machine(tmp_path) as box:
+        old = await asyncio.to_thread(box.state.identity)
+        assert old is not None
+        box.collector.token = "pha_" + "n" * 43
+        await box.start()
+        await asyncio.wait_for(box.collector.posted.wait(), 30)
+        assert box.collector.envelopes == []
+        await asyncio.to_thread(box.state.keep_identity, msgspec.structs.replace(old, token=box.collector.token))
+        await asyncio.wait_for(box.collector.until(lambda: Event.STARTED in notes(box.collector)), 30)
+        assert await box.end(signal.SIGTERM) == 0
+
+
+async def test_settings_may_speak_of_the_collector(tmp_path: Path) -> None:
+    async with machine(tmp_path) as box:
+        here = Assignment(
+            probe="tcp", target="collector", every=1.0, settings={"host": "@collector", "port": "@collector_port"}
+        )
+        box.collector.settings = msgspec.structs.replace(box.collector.settings, assignments=[here])
+        await box.start()
+        await asyncio.wait_for(box.collector.until(lambda: delivered(box.collector, 1)), 30)
+        assert await box.end(signal.SIGTERM) == 0
+        assert {one.outcome for one in windows(box.collector)} == {"ok"}
