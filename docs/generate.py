@@ -87,7 +87,7 @@ def inventory() -> str:
         "sections, so a province fits into one file or into many; `province` stands in exactly one. The example, "
         "`collector/inventory/example`, is a good one to copy. `phrom-collector check` finds every mistake at once."
     )
-    return settings_page("The inventory", text, "collector/inventory/model.py", Sheet)
+    return settings_page("The inventory", text, "collector/inventory/", Sheet)
 
 
 _WRITING = """\

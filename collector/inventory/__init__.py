@@ -4,24 +4,20 @@ from collector.inventory.assignments import agent_settings
 from collector.inventory.calendar import Occurrence, occurrences
 from collector.inventory.files import Inventory, load
 from collector.inventory.model import (
-    Capacity,
     Contact,
     Contract,
     Device,
-    Endpoint,
     Link,
     Meeting,
-    Missing,
-    Name,
     PlanB,
-    Platform,
     Province,
     Room,
     ServiceHours,
     Sheet,
     Site,
-    Thresholds,
 )
+from collector.inventory.parts import Name
+from collector.inventory.platforms import Capacity, Endpoint, Missing, Platform, Thresholds
 
 __all__ = [
     "Capacity",

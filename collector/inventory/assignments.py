@@ -8,13 +8,16 @@ import msgspec
 
 from collector.inventory.calendar import microseconds, near, occurrences
 from collector.inventory.files import Inventory
-from collector.inventory.model import Cadence, Endpoint, Platform, UdpCheck
+from collector.inventory.model import Cadence, UdpCheck
+from collector.inventory.platforms import Endpoint, Platform
 from wire.clock import Instant
 from wire.meetings import MeetingTimes, QuietRules
 from wire.reasons import Reason
 from wire.settings import AgentSettings, Assignment, Role, revision_of
 
 ASK = {"organiser": Reason.ASK_THE_ORGANISER, "provider": Reason.ASK_THE_PROVIDER}
+LONGEST_WINDOW = 3600.0
+"""Seconds that one window may last (wire.settings)."""
 CERTIFICATES = dt.timedelta(minutes=5)
 """How often a certificate is looked at, where its endpoint does not say: it changes seldom and costs a handshake."""
 
@@ -124,7 +127,7 @@ def _endpoint(platform: str, endpoint: Endpoint, cadence: Cadence) -> Assignment
         target=f"{platform}.{endpoint.id}",
         platform=platform,
         every=every,
-        window=every if endpoint.probe == "icmp" else None,
+        window=min(every, LONGEST_WINDOW) if endpoint.probe == "icmp" else None,
         settings=_settings(endpoint, cadence),
     )
 

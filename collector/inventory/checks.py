@@ -4,12 +4,16 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from collector.inventory.model import Endpoint, Meeting, Rehearsal, Sheet
+from collector.inventory.model import Meeting, Rehearsal, Sheet
+from collector.inventory.platforms import Endpoint
 from wire.yaml_nodes import shown
 from wire.yaml_settings import Document, Mistake, nearest
 
 _Sheets = list[Document[Sheet]]
 _HOST_PROBES = ("dns", "tcp", "tls", "stun", "sip", "icmp")
+
+
+_WHOSE = {"id": "an id", "circuit": "a circuit number", "address": "an address"}
 
 
 def mistakes_among(sheets: _Sheets) -> list[Mistake]:
@@ -34,6 +38,12 @@ def _twice(sheets: _Sheets, sections: Iterable[str]) -> Iterator[Mistake]:
             for sheet in sheets
             for index, one in enumerate(getattr(sheet.value, section))
         )
+    yield from _repeated(
+        (sheet, f"sites[{index}].links[{at}].circuit", link.circuit)
+        for sheet in sheets
+        for index, site in enumerate(sheet.value.sites)
+        for at, link in enumerate(site.links)
+    )
     for outer, inner in (("sites", ("links",)), ("sites", ("rooms",)), ("platforms", ("endpoints", "missing"))):
         for sheet in sheets:
             for index, one in enumerate(getattr(sheet.value, outer)):
@@ -50,7 +60,9 @@ def _repeated(entries: Iterable[tuple[Document[Sheet], str, str]]) -> Iterator[M
         if name in first:
             other, place = first[name]
             where = f"{other.file}:{other.lines.get(place, 0)}"
-            yield sheet.mistake(key, f"{shown(name)} again, first in {where}", "an id of its own")
+            yield sheet.mistake(
+                key, f"{shown(name)} again, first in {where}", f"{_WHOSE[key.rpartition('.')[2]]} of its own"
+            )
         else:
             first[name] = (sheet, key)
 
@@ -174,6 +186,11 @@ def _controls(sheet: Document[Sheet], key: str, controls: list[str]) -> Iterator
 
 
 def _anchors(sheets: _Sheets) -> Iterator[Mistake]:
+    yield from _repeated(
+        (sheet, f"anchors[{index}].address", anchor.address)
+        for sheet in sheets
+        for index, anchor in enumerate(sheet.value.anchors)
+    )
     for sheet in sheets:
         for index, anchor in enumerate(sheet.value.anchors):
             try:

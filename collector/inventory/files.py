@@ -15,13 +15,13 @@ from collector.inventory.model import (
     Link,
     Meeting,
     Names,
-    Platform,
     Province,
     Quiet,
     Sheet,
     Site,
     UdpCheck,
 )
+from collector.inventory.platforms import Platform
 from wire.yaml_nodes import read_text
 from wire.yaml_settings import Document, Mistake, SettingsError, open_document
 

@@ -7,36 +7,13 @@ file or into many. The descriptions below are the reference and the words of eve
 import datetime as dt
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-from wire.settings import SITE_PATTERN
-
-_ID_WORDS = "a short name in lower case, digits and hyphens"
-Id = Annotated[
-    str, Meta(pattern=SITE_PATTERN, extra={"expected": _ID_WORDS}, examples=["na-yung"], description="Short name")
-]
-Mbps = Annotated[float, Meta(gt=0, le=1_000_000, extra={"expected": "a number of megabits per second"})]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+from collector.inventory.parts import DAYS, Day, Host, Id, Mbps, Name, Part
+from collector.inventory.platforms import Platform
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all parts share."""
-
-
-class Name(_Part, frozen=True, kw_only=True):
-    """A name for people."""
-
-    th: Annotated[str, Meta(min_length=1, max_length=200, description="In Thai", examples=["อำเภอนายูง"])]
-    en: Annotated[str, Meta(max_length=200, description="In English", examples=["Na Yung"])] = ""
-
-    def text(self, language: str = "th") -> str:
-        """In a language; in Thai where there is no other."""
-        return self.en if language == "en" and self.en else self.th
-
-
-class Contact(_Part, frozen=True, kw_only=True):
+class Contact(Part, frozen=True, kw_only=True):
     """Somebody to ring."""
 
     id: Annotated[Id, Meta(description="By which sites and links refer to it", examples=["it-province"])]
@@ -48,7 +25,7 @@ class Contact(_Part, frozen=True, kw_only=True):
     note: Annotated[str, Meta(max_length=500, description="When to ring, what to have at hand")] = ""
 
 
-class Contract(_Part, frozen=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
+class Contract(Part, frozen=True, kw_only=True, rename={"from_day": "from", "to_day": "to"}):
     """What was agreed with the provider, from one day on."""
 
     from_day: Annotated[dt.date, Meta(description="First day it holds", examples=["2018-04-01"])]
@@ -73,7 +50,7 @@ class Contract(_Part, frozen=True, kw_only=True, rename={"from_day": "from", "to
     ] = None
 
 
-class Link(_Part, frozen=True, kw_only=True):
+class Link(Part, frozen=True, kw_only=True):
     """One access circuit of a site."""
 
     id: Annotated[Id, Meta(description="Unique within its site", examples=["fibre"])]
@@ -85,7 +62,7 @@ class Link(_Part, frozen=True, kw_only=True):
     contact: Annotated[Id | None, Meta(description="Whom to tell of a fault (id of a contact)")] = None
 
 
-class Device(_Part, frozen=True, kw_only=True):
+class Device(Part, frozen=True, kw_only=True):
     """Something a room must have for a meeting."""
 
     kind: Annotated[
@@ -97,7 +74,7 @@ class Device(_Part, frozen=True, kw_only=True):
     note: Annotated[str, Meta(max_length=500, description="Make, where it is kept")] = ""
 
 
-class Room(_Part, frozen=True, kw_only=True):
+class Room(Part, frozen=True, kw_only=True):
     """A meeting room."""
 
     id: Annotated[Id, Meta(description="Unique within its site", examples=["main"])]
@@ -105,7 +82,7 @@ class Room(_Part, frozen=True, kw_only=True):
     devices: Annotated[list[Device], Meta(description="What must be there")] = []
 
 
-class ServiceHours(_Part, frozen=True, kw_only=True, rename={"opens": "from", "closes": "to"}):
+class ServiceHours(Part, frozen=True, kw_only=True, rename={"opens": "from", "closes": "to"}):
     """When an office is open and its equipment switched on."""
 
     days: Annotated[
@@ -115,7 +92,7 @@ class ServiceHours(_Part, frozen=True, kw_only=True, rename={"opens": "from", "c
     closes: Annotated[dt.time, Meta(description="Closing time", examples=["16:30"])] = dt.time(16, 30)
 
 
-class PlanB(_Part, frozen=True, kw_only=True):
+class PlanB(Part, frozen=True, kw_only=True):
     """One way to take part when the room or its link fails, in the order to try them."""
 
     kind: Annotated[
@@ -127,7 +104,7 @@ class PlanB(_Part, frozen=True, kw_only=True):
     contact: Annotated[Id | None, Meta(description="Whom to ring for it (id of a contact)")] = None
 
 
-class Site(_Part, frozen=True, kw_only=True):
+class Site(Part, frozen=True, kw_only=True):
     """A place with a meeting room and one or more links."""
 
     id: Annotated[Id, Meta(description="Unique in the province; results are filed under it", examples=["na-yung"])]
@@ -143,7 +120,7 @@ class Site(_Part, frozen=True, kw_only=True):
     ] = None
 
 
-class Province(_Part, frozen=True, kw_only=True):
+class Province(Part, frozen=True, kw_only=True):
     """Who we are."""
 
     id: Annotated[Id, Meta(description="Label of every measurement of the province", examples=["udon-thani"])]
@@ -155,7 +132,7 @@ class Province(_Part, frozen=True, kw_only=True):
     service_hours: Annotated[ServiceHours, Meta(description="When offices are open")] = ServiceHours()
 
 
-class AnchorHost(_Part, frozen=True, kw_only=True):
+class AnchorHost(Part, frozen=True, kw_only=True):
     """An address beyond the provider that is expected to answer always."""
 
     id: Annotated[Id, Meta(description="Name of the target", examples=["anchor-1"])]
@@ -171,19 +148,17 @@ class AnchorHost(_Part, frozen=True, kw_only=True):
     ] = None
 
 
-class Names(_Part, frozen=True, kw_only=True):
+class Names(Part, frozen=True, kw_only=True):
     """How the name server in use is checked."""
 
-    resolve: Annotated[str, Meta(min_length=1, max_length=253, description="A name that always exists")] = (
-        "a.root-servers.net"
-    )
+    resolve: Annotated[Host, Meta(min_length=1, description="A name that always exists")] = "a.root-servers.net"
 
 
-class UdpCheck(_Part, frozen=True, kw_only=True):
+class UdpCheck(Part, frozen=True, kw_only=True):
     """A public STUN server (RFC 8489) that shows whether UDP, which every conference prefers, comes through at all."""
 
     id: Annotated[Id, Meta(description="Name of the target", examples=["udp"])]
-    host: Annotated[str, Meta(min_length=1, max_length=253, description="Its name", examples=["stun.l.google.com"])]
+    host: Annotated[Host, Meta(min_length=1, description="Its name", examples=["stun.l.google.com"])]
     port: Annotated[int, Meta(ge=1, le=65535, description="Its port", examples=[19302])] = 3478
     controls: Annotated[
         list[str],
@@ -194,7 +169,7 @@ class UdpCheck(_Part, frozen=True, kw_only=True):
     ] = []
 
 
-class Cadence(_Part, frozen=True, kw_only=True):
+class Cadence(Part, frozen=True, kw_only=True):
     """How often things are measured."""
 
     own_window: Annotated[
@@ -239,7 +214,7 @@ class Cadence(_Part, frozen=True, kw_only=True):
     ] = dt.timedelta(seconds=5)
 
 
-class Quiet(_Part, frozen=True, kw_only=True):
+class Quiet(Part, frozen=True, kw_only=True):
     """Quiet time around a meeting: nothing that could disturb it is measured."""
 
     before_doors: Annotated[
@@ -256,99 +231,7 @@ class Quiet(_Part, frozen=True, kw_only=True):
     ] = dt.timedelta(minutes=15)
 
 
-class Endpoint(_Part, frozen=True, kw_only=True):
-    """Something of a platform that can be measured from outside, by one probe."""
-
-    id: Annotated[Id, Meta(description="Unique within its platform", examples=["web"])]
-    probe: Annotated[
-        Literal["dns", "tcp", "tls", "http", "stun", "sip", "icmp"],
-        Meta(description="Which probe measures it", examples=["http"]),
-    ]
-    host: Annotated[str, Meta(max_length=253, description="Name or address (not for http)", examples=["zoom.us"])] = ""
-    port: Annotated[int | None, Meta(ge=1, le=65535, description="Port, where not the usual", examples=[443])] = None
-    url: Annotated[
-        str, Meta(max_length=500, description="Address of the page, for http", examples=["https://zoom.us/join"])
-    ] = ""
-    redirects: Annotated[
-        list[str],
-        Meta(
-            description="Hosts (with their subdomains) that the page may redirect to, for http", examples=[["zoom.us"]]
-        ),
-    ] = []
-    transport: Annotated[Literal["udp", "tcp"], Meta(description="Transport, for sip")] = "udp"
-    controls: Annotated[
-        list[str],
-        Meta(
-            description="For stun: independent servers (host:port); UDP is called blocked only if they are silent too",
-            examples=[["stun.l.google.com:19302"]],
-        ),
-    ] = []
-    must_answer: Annotated[
-        bool, Meta(description="For stun: silence of this host is a failure even where the controls answer")
-    ] = False
-    every: Annotated[
-        dt.timedelta | None,
-        Meta(
-            description="From one check to the next, 60 s or more",
-            examples=["60 s"],
-            extra={"ge": dt.timedelta(seconds=60), "le": dt.timedelta(hours=24)},
-        ),
-    ] = None
-    source: Annotated[str, Meta(min_length=1, max_length=300, description="Where this is documented")]
-
-
-class Missing(_Part, frozen=True, kw_only=True):
-    """What is not known of a platform: it is shown as unknown, with whom to ask."""
-
-    id: Annotated[Id, Meta(description="Unique within its platform", examples=["media"])]
-    probe: Annotated[
-        Literal["dns", "tcp", "tls", "http", "stun", "sip", "icmp"],
-        Meta(description="Which probe would measure it", examples=["stun"]),
-    ] = "tcp"
-    ask: Annotated[Literal["organiser", "provider"], Meta(description="Who knows it", examples=["provider"])]
-    what: Annotated[str, Meta(min_length=1, max_length=300, description="What is not known")]
-
-
-class Limits(_Part, frozen=True, kw_only=True):
-    """Limits of a platform, for one colour."""
-
-    rtt_ms: Annotated[float | None, Meta(gt=0, le=60_000, description="Round-trip time in ms", examples=[150])] = None
-    jitter_ms: Annotated[float | None, Meta(gt=0, le=60_000, description="Jitter in ms", examples=[30])] = None
-    loss_percent: Annotated[float | None, Meta(ge=0, le=100, description="Lost packets", examples=[1])] = None
-
-
-class Thresholds(_Part, frozen=True, kw_only=True):
-    """What the platform needs of the path."""
-
-    good: Annotated[Limits, Meta(description="Up to here nothing is noticed")]
-    bad: Annotated[Limits, Meta(description="Beyond this a meeting suffers")] = Limits()
-    source: Annotated[str, Meta(min_length=1, max_length=300, description="Where the figures come from")]
-
-
-class Capacity(_Part, frozen=True, kw_only=True):
-    """What one seat in a meeting needs at most, and how many seats there are."""
-
-    download_mbps: Annotated[Mbps | None, Meta(description="Down, in Mbit/s", examples=["1.8"])] = None
-    upload_mbps: Annotated[Mbps | None, Meta(description="Up, in Mbit/s", examples=["2.6"])] = None
-    people: Annotated[int | None, Meta(ge=2, le=1_000_000, description="Largest meeting", examples=[300])] = None
-    source: Annotated[str, Meta(min_length=1, max_length=300, description="Where the figures come from")]
-
-
-class Platform(_Part, frozen=True, kw_only=True):
-    """A conference system, as far as it is known."""
-
-    id: Annotated[Id, Meta(description="Label of its measurements", examples=["zoom"])]
-    name: Annotated[str, Meta(min_length=1, max_length=80, description="As people call it", examples=["Zoom"])]
-    endpoints: Annotated[list[Endpoint], Meta(max_length=40, description="What can be measured")] = []
-    missing: Annotated[list[Missing], Meta(max_length=40, description="What is not known, and who knows it")] = []
-    untested: Annotated[
-        list[str], Meta(description="What cannot be tested from outside, in words; shown beside every result")
-    ] = []
-    thresholds: Annotated[Thresholds | None, Meta(description="What it needs of the path")] = None
-    capacity: Annotated[Capacity | None, Meta(description="What a seat needs")] = None
-
-
-class Rehearsal(_Part, frozen=True, kw_only=True):
+class Rehearsal(Part, frozen=True, kw_only=True):
     """A declared test window."""
 
     start: Annotated[dt.datetime, Meta(description="Begins", examples=["2026-11-24 13:00"])]
@@ -358,7 +241,7 @@ class Rehearsal(_Part, frozen=True, kw_only=True):
     ] = None
 
 
-class Meeting(_Part, frozen=True, kw_only=True):
+class Meeting(Part, frozen=True, kw_only=True):
     """A video conference, in times of the province's zone."""
 
     id: Annotated[Id, Meta(description="Unique in the province", examples=["governor-2026-12"])]
@@ -380,7 +263,7 @@ class Meeting(_Part, frozen=True, kw_only=True):
     cancelled: Annotated[bool, Meta(description="Kept for the record, but it does not take place")] = False
 
 
-class Sheet(_Part, frozen=True, kw_only=True):
+class Sheet(Part, frozen=True, kw_only=True):
     """One file of the inventory. ``province`` stands in exactly one of them; lists of several files are joined."""
 
     province: Annotated[Province | None, Meta(description="Who we are; in one file only")] = None
@@ -391,8 +274,6 @@ class Sheet(_Part, frozen=True, kw_only=True):
     anchors: Annotated[list[AnchorHost], Meta(description="Addresses that tell a dead link from a dead host")] = []
     udp_checks: Annotated[list[UdpCheck], Meta(description="Whether UDP comes through at all")] = []
     names: Annotated[Names | None, Meta(description="How the name server is checked; in one file only")] = None
-    time_server: Annotated[
-        str, Meta(max_length=253, description="Whose clock agents compare theirs with; nothing = none")
-    ] = ""
+    time_server: Annotated[Host, Meta(description="Whose clock agents compare theirs with; nothing = none")] = ""
     cadence: Annotated[Cadence | None, Meta(description="How often things are measured; in one file only")] = None
     quiet: Annotated[Quiet | None, Meta(description="Quiet time around meetings; in one file only")] = None

@@ -4,6 +4,7 @@
 import datetime as dt
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.directory import Directory, of_collector
@@ -15,7 +16,7 @@ from collector.inventory.files import contract_on, from_texts
 from wire.clock import HOUR, MINUTE
 from wire.meetings import Load, may_run
 from wire.reasons import Reason
-from wire.settings import Role, revision_of
+from wire.settings import AgentSettings, Role, revision_of
 from wire.yaml_settings import SettingsError
 
 EXAMPLE = Path(__file__).parents[3] / "collector" / "inventory" / "example"
@@ -116,6 +117,22 @@ def meeting(more: str) -> str:
         (
             meeting("  repeat: [2026-12-02, 2026-12-01]"),
             '5: meetings[0].repeat[1]: found "2026-12-01" again, expected each day once',
+        ),
+        (
+            "sites: [{id: x, name: {th: x}, links: [{id: l, circuit: EXAMPLE-1, provider: p, contracts: [{from: 2020-01-01, download_mbps: 1, upload_mbps: 1}]}]}]",
+            '1: sites[0].links[0].circuit: found "EXAMPLE-1" again, first in a.yaml:9, expected a circuit number of its own',
+        ),
+        (
+            "anchors: [{id: a, address: 192.0.2.1}, {id: b, address: 192.0.2.1}]",
+            '1: anchors[1].address: found "192.0.2.1" again, first in b.yaml:1, expected an address of its own',
+        ),
+        (
+            "time_server: time.province example",
+            '1: time_server: found "time.province example", expected a host name or an IP address',
+        ),
+        (
+            "platforms: [{id: " + 40 * "x" + ", name: X}]",
+            f'1: platforms[0].id: found "{40 * "x"}", expected a short name in lower case, digits and hyphens, such as zoom',
         ),
         (
             "platforms: [{id: x, name: X}]",
@@ -366,3 +383,18 @@ def test_every_probe_takes_the_settings_it_is_given(example):
             assert getattr(settings, "port", 1) in range(1, 65_536)
         if one.window is not None and one.every is not None:
             assert one.window <= one.every
+
+
+def test_what_the_longest_names_and_cadences_make_is_still_valid_on_the_wire():
+    long = "x" * 39
+    endpoint = f"{{id: {long}, probe: icmp, host: h, every: 24 h, source: s}}"
+    text = f"platforms: [{{id: {long}, name: X, endpoints: [{endpoint}]}}]"
+    settings = agent_settings(made(text), "na-yung", "fibre", "both", 0)
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=AgentSettings) == settings
+    assert max(len(one.target) for one in settings.assignments) == 79
+
+
+def test_the_settings_of_the_example_are_valid_on_the_wire(example):
+    settings = agent_settings(example, "na-yung", "fibre", "link", utc(2018, 4, 1), ["5d41402a"])
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=AgentSettings) == settings
+    assert len(settings.meetings) == 7
