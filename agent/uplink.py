@@ -97,6 +97,9 @@ class Uplink:
         self._hurried = asyncio.Event()
         self._suspect: Refused | None = None
         self._more = False
+        self._choked = False
+        """The last failure was of an envelope with batches: a heartbeat that passes is no recovery yet, since a filter
+        on the way may let the one through and not the other."""
         self._trouble = Trouble(log, "collector does not answer", "collector answers again")
         self._spool_trouble = Trouble(log, "spool cannot be used", "spool can be used again")
         self._settings_trouble = Trouble(log, "new settings not taken", "new settings taken")
@@ -149,6 +152,7 @@ class Uplink:
             self.status = self.status._replace(token_refused=True)
             return self._backoff.spread(REVOKED_RETRY), False
         except ExchangeFailed as error:
+            self._choked = self._choked or bool(sent)
             self._failed(error)
             wait = self._backoff.failed()
             if error.wait is not None:
@@ -210,7 +214,7 @@ class Uplink:
         receipt = answered.receipt
         self._live_every = min(max(receipt.live_every, 0.0), 60.0)
         self._anchoring.learn(answered)
-        await self._connected(answered)
+        await self._connected(answered, sent)
         outcome = settlement(sent, receipt)
         await self._settle(outcome)
         await self._anchoring.note()
@@ -233,12 +237,14 @@ class Uplink:
             backlog=counts._asdict(),
         )
 
-    async def _connected(self, answered: Answered) -> None:
+    async def _connected(self, answered: Answered, sent: list[Waiting]) -> None:
         now = answered.received
-        self._backoff.worked()
-        self._trouble.worked()
-        round_trip = (answered.received - answered.sent) / SECOND
         again = not self.status.connected
+        if sent or not again or not self._choked:
+            self._choked = False
+            self._backoff.worked()
+            self._trouble.worked()
+        round_trip = (answered.received - answered.sent) / SECOND
         self.status = self.status._replace(heard=now, posts=self.status.posts + 1, round_trip=round_trip)
         if again:
             self.status = self.status._replace(connected=True, since=now, cause="", token_refused=False)

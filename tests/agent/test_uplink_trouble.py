@@ -81,6 +81,25 @@ async def test_whatever_answers_in_the_collectors_place_no_record_is_lost(
         assert await quarantined(world) == []
 
 
+async def test_a_filter_that_lets_only_heartbeats_through_is_no_recovery(tmp_path: Path, clock: FakeClock) -> None:
+    async with FakeCollector(clock) as collector, World(tmp_path, clock, collector) as world:
+        await clock.drive(6)
+        collector.always = Behaviour.FILTER
+        posts = len(collector.envelopes)
+        with capture_logs() as logs:
+            for number in range(20):
+                await world.record(window(clock, number=number))
+                await clock.drive(60)
+        assert [one["event"] for one in logs] == ["collector does not answer"]
+        assert len(collector.envelopes) - posts < 100
+        assert await quarantined(world) == []
+        collector.always = None
+        with capture_logs() as logs:
+            await clock.drive(120)
+        assert [one["event"] for one in logs] == ["collector answers again"]
+        assert sorted(windows_of(collector)) == list(range(20))
+
+
 async def test_a_revoked_token_is_a_clear_state_and_tried_seldom(tmp_path: Path, clock: FakeClock) -> None:
     async with FakeCollector(clock) as collector, World(tmp_path, clock, collector) as world:
         collector.always = Behaviour.REVOKED

@@ -49,6 +49,8 @@ class Behaviour(Enum):
     TOO_LARGE = auto()
     REVOKED = auto()
     REJECT = auto()
+    FILTER = auto()
+    """Something on the way lets heartbeats through and answers 400 to every envelope with batches."""
     DEFER = auto()
     REFUSE = auto()
     LIE = auto()
@@ -170,6 +172,8 @@ class FakeCollector:
             await self.on_post(envelope)
         if self.most_batches is not None and len(envelope.batches) > self.most_batches:
             return web.Response(status=413, text="<html>Request Entity Too Large</html>", content_type="text/html")
+        if behaviour is Behaviour.FILTER and envelope.batches:
+            return web.Response(status=400, text="<html>Blocked</html>", content_type="text/html")
         if behaviour is Behaviour.REJECT and envelope.batches:
             return problem(400, "Envelope has the wrong shape")
         receipts = [self._take(one, behaviour) for one in envelope.batches]
