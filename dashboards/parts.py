@@ -24,7 +24,7 @@ SOURCE = common_models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 BLUE, SKY, ORANGE, VERMILLION, GREY = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#999999"
 OUTCOME_CODES = (
     ("ok", 0, "✓ ปกติ · answers", BLUE),
-    ("skipped", 1, "– ไม่ได้ตรวจ · not tested", GREY),
+    ("skipped", 1, "– ไม่ได้ทดสอบ · not tested", GREY),
     ("error", 2, "? วัดไม่ได้ · could not measure", ORANGE),
     ("failed", 3, "✕ ขัดข้อง · fails", VERMILLION),
 )

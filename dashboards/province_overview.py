@@ -15,7 +15,7 @@ def dashboard() -> Dashboard:
         "ทุกอำเภอในหน้าเดียว: อะไรขัดข้อง ที่ไหน ตั้งแต่เมื่อใด · Every site: what fails, where, since when.",
         ["province"],
     )
-    board.with_variable(parts.values_of("site", "จุดติดตั้ง · Site"))
+    board.with_variable(parts.values_of("site", "หน่วย · Site"))
     board.with_variable(parts.values_of("target", "ปลายทาง · Target of echoes", 'probe="icmp"'))
     for panel in (*_now(), *_history(), *_platforms(), *_slow()):
         board.with_panel(panel)
@@ -26,15 +26,16 @@ def _now() -> list[Panel]:
     return [
         parts.number(
             Words(
-                "จุดที่มีผลตรวจ · Sites measured", "จำนวนจุดที่มีผลตรวจในช่วง 5 นาที · Sites with a result in the last 5 minutes."
+                "หน่วยที่มีผลการวัด · Sites measured",
+                "จำนวนหน่วยที่มีผลการวัดในช่วง 5 นาที · Sites with a result in the last 5 minutes.",
             ),
             parts.PLAIN,
             f"count(group by (site) (last_over_time(phrom_outcome{{{SITES}}}[5m])))",
         ),
         parts.number(
             Words(
-                "จุดที่มีเหตุขัดข้อง · Sites with a fault",
-                "จำนวนจุดที่มีปลายทางขัดข้องอย่างน้อยหนึ่งรายการ · Sites where at least one target fails.",
+                "หน่วยที่มีเหตุขัดข้อง · Sites with a fault",
+                "จำนวนหน่วยที่มีปลายทางขัดข้องอย่างน้อยหนึ่งรายการ · Sites where at least one target fails.",
             ),
             parts.COUNT,
             f'sum(max by (site) (last_over_time(phrom_outcome{{outcome="failed",{SITES}}}[5m])))',
@@ -49,8 +50,8 @@ def _now() -> list[Panel]:
         ),
         parts.number(
             Words(
-                "ตัวตรวจวัดไม่ได้ · Agents that could not measure",
-                "ตัวตรวจเองมีปัญหา ไม่ใช่ความผิดของเครือข่าย · The agent's own trouble, never the provider's.",
+                "เครื่องวัดวัดไม่ได้ · Agents that could not measure",
+                "เครื่องวัดเองมีปัญหา ไม่ใช่ความผิดของผู้ให้บริการ · The agent's own trouble, never the provider's.",
             ),
             parts.COUNT,
             f'sum(max by (site) (last_over_time(phrom_outcome{{outcome="error",{SITES}}}[5m])))',
@@ -62,8 +63,8 @@ def _history() -> list[Panel]:
     return [
         parts.states(
             Words(
-                "สถานะทุกจุด · State of every site",
-                "ผลที่แย่ที่สุดของแต่ละจุดในแต่ละช่วงเวลา ช่องว่างคือไม่มีผู้ตรวจ · The worst result of each site; "
+                "สถานะทุกหน่วย · State of every site",
+                "ผลที่แย่ที่สุดของแต่ละหน่วยในแต่ละช่วงเวลา ช่องว่างคือไม่มีข้อมูลการวัด · The worst result of each site; "
                 "an empty box was not measured.",
             ),
             parts.worst_outcome("site", SITES),
@@ -77,8 +78,8 @@ def _history() -> list[Panel]:
         ),
         parts.lines(
             Words(
-                "เวลาไปกลับ ควอนไทล์ 95 · Round-trip time, 95th percentile",
-                "ปลายทางที่ช้าที่สุดของแต่ละจุด เมื่อสูญหายเกินร้อยละ 5 จะไม่มีค่า ให้ดูกราฟสูญหาย · The slowest target of each site; "
+                "เวลาไปกลับ เปอร์เซ็นไทล์ที่ 95 · Round-trip time, 95th percentile",
+                "ปลายทางที่ช้าที่สุดของแต่ละหน่วย เมื่อสูญหายเกินร้อยละ 5 จะไม่มีค่า ให้ดูกราฟสูญหาย · The slowest target of each site; "
                 "where more than 5 % were lost there is no such time: see the loss.",
             ),
             parts.RTT,
@@ -95,7 +96,7 @@ def _platforms() -> list[Panel]:
         parts.bars(
             Words(
                 "ระบบประชุมที่เข้าไม่ได้ · Platforms out of reach",
-                "จำนวนจุดที่เข้าระบบประชุมนี้ไม่ได้ หลายจุดพร้อมกันแปลว่าปัญหาอยู่ที่ระบบ · Sites that cannot reach the platform; "
+                "จำนวนหน่วยที่เข้าระบบประชุมนี้ไม่ได้ หลายหน่วยพร้อมกันแสดงว่าปัญหาอยู่ที่ระบบ · Sites that cannot reach the platform; "
                 "many at once point at the platform.",
             ),
             parts.COUNT,
@@ -120,7 +121,7 @@ def _slow() -> list[Panel]:
         parts.bars(
             Words(
                 "นาฬิกาคลาดเคลื่อน · Clock offset",
-                "ต่างจากเวลามาตรฐานมากที่สุดของแต่ละจุด · The largest distance from the time server, by site.",
+                "ต่างจากเวลามาตรฐานมากที่สุดของแต่ละหน่วย · The largest distance from the time server, by site.",
             ),
             parts.CLOCK,
             f"max by (site) (abs(last_over_time(phrom_clock_offset_seconds{{{SITES}}}[1h])))",

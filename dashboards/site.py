@@ -11,12 +11,12 @@ def dashboard() -> Dashboard:
     """The dashboard; from top to bottom it follows the way from the room to the platform."""
     board = parts.board(
         "phrom-site",
-        "จุดติดตั้ง · Site",
-        "หนึ่งจุด ไล่จากเราเตอร์ถึงระบบประชุม เหตุเริ่มที่ใด · One site, from its router to the platform: where a fault begins.",
+        "หน่วย · Site",
+        "หนึ่งหน่วย ไล่จากเราเตอร์ถึงระบบประชุม เหตุเริ่มที่ใด · One site, from its router to the platform: where a fault begins.",
         ["site"],
     )
-    board.with_variable(parts.values_of("site", "จุดติดตั้ง · Site", several=False))
-    board.with_variable(parts.values_of("link", "วงจร · Link", 'site="$site"'))
+    board.with_variable(parts.values_of("site", "หน่วย · Site", several=False))
+    board.with_variable(parts.values_of("link", "วงจรอินเทอร์เน็ต · Link", 'site="$site"'))
     board.with_variable(parts.values_of("target", "ปลายทาง · Target of echoes", 'probe="icmp",site="$site"'))
     for panel in (*_state(), *_path(), *_services(), *_machine()):
         board.with_panel(panel)
@@ -28,7 +28,7 @@ def _state() -> list[Panel]:
         parts.states(
             Words(
                 "สถานะทุกปลายทาง · State of every target",
-                "ผลที่แย่ที่สุดในแต่ละช่วงเวลา ช่องว่างคือไม่มีผู้ตรวจ · The worst result of each "
+                "ผลที่แย่ที่สุดในแต่ละช่วงเวลา ช่องว่างคือไม่มีข้อมูลการวัด · The worst result of each "
                 "target; an empty box was not measured.",
             ),
             parts.worst_outcome("probe, target", HERE),
@@ -49,7 +49,7 @@ def _path() -> list[Panel]:
         parts.lines(
             Words(
                 "เวลาไปกลับ · Round-trip time",
-                "ค่ากลาง และควอนไทล์ 95 เมื่อสูญหายมากจนไม่มีค่า เส้นจะขาด · Median and 95th percentile; the line breaks where "
+                "มัธยฐานและเปอร์เซ็นไทล์ที่ 95 เมื่อสูญหายมากจนไม่มีค่า เส้นจะขาด · Median and 95th percentile; the line breaks where "
                 "so many were lost that there is none.",
             ),
             parts.RTT,
@@ -57,13 +57,15 @@ def _path() -> list[Panel]:
             query(f'max by (target) ({rtt}"0.95"}} < +Inf)', "{{target}} 95 %", "B"),
         ),
         parts.lines(
-            Words("จิตเทอร์ · Jitter", "ความแปรปรวนของเวลาถึง (RFC 3550) · Interarrival jitter (RFC 3550)."),
+            Words(
+                "ค่าแกว่งของเวลา (จิตเตอร์) · Jitter", "ความแปรปรวนของเวลาถึง (RFC 3550) · Interarrival jitter (RFC 3550)."
+            ),
             parts.JITTER,
             query(f"max by (target) (max_over_time(phrom_jitter_seconds{{{ECHO}}}[$__rate_interval]))", "{{target}}"),
         ),
         parts.lines(
             Words(
-                "เวลาไปกลับรายชั่วโมง ควอนไทล์ 95 · Round-trip time by hour, 95th percentile",
+                "เวลาไปกลับรายชั่วโมง เปอร์เซ็นไทล์ที่ 95 · Round-trip time by hour, 95th percentile",
                 "จากสรุปรายชั่วโมงที่เก็บไว้หลายปี ใช้ดูย้อนหลังนาน ๆ · From the hourly roll-ups, which are kept for years.",
             ),
             parts.RTT,
@@ -115,7 +117,7 @@ def _machine() -> list[Panel]:
 
     return [
         parts.lines(
-            Words("เครื่องตรวจ · The agent's machine", "การใช้ซีพียู หน่วยความจำ และดิสก์ · Use of processor, memory and disk."),
+            Words("เครื่องวัด · The agent's machine", "การใช้ซีพียู หน่วยความจำ และดิสก์ · Use of processor, memory and disk."),
             parts.RATIO,
             query(newest("phrom_cpu_ratio"), "{{role}} cpu"),
             query(newest("phrom_memory_ratio"), "{{role}} memory", "B"),
@@ -124,7 +126,7 @@ def _machine() -> list[Panel]:
         parts.lines(
             Words(
                 "ปริมาณข้อมูลของเครื่อง · The machine's traffic",
-                "อัตรารับและส่งที่พอร์ตของเครื่องตรวจ ไม่ใช่ทั้งวงจร · Rates on the machine's own port, not of the whole link.",
+                "อัตรารับและส่งที่พอร์ตของเครื่องวัด ไม่ใช่ทั้งวงจร · Rates on the machine's own port, not of the whole link.",
             ),
             parts.RATE,
             query(newest("phrom_receive_rate_bits_per_second"), "{{role}} รับ · received"),
@@ -145,7 +147,8 @@ def _machine() -> list[Panel]:
         parts.number(
             Words(
                 "ขาดการติดต่อมาแล้ว · Silent for",
-                "เวลาตั้งแต่ได้ยินจากจุดนี้ครั้งสุดท้าย ยังไม่รู้สาเหตุ · Time since the last word; the cause is not known yet.",
+                "เวลาตั้งแต่ได้รับข้อมูลจากหน่วยนี้ครั้งสุดท้าย ยังไม่ทราบสาเหตุ "
+                "· Time since the last word; its cause is not known yet.",
             ),
             parts.SILENCE,
             'time() - max(phrom_current_heard_timestamp_seconds{site="$site"})',

@@ -21,7 +21,8 @@ from wire.clock import MINUTE, SECOND
 from wire.histogram import Histogram
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-assert pages.routes, "imported here, because Babel reads files when it is imported and the loop must not"
+BOARD = pages.routes
+"""Imported here: Babel reads files when it is imported, which a running loop must not."""
 PHEN = Source("agent-1", "phen", "main", "link")
 
 
