@@ -1,9 +1,10 @@
-"""An agent's delivery side put together for a test: clock, spool, journal and uplink against a fake collector."""
+"""An agent's delivery side put together for a test: clock, spool, journal and uplink, against any collector."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from agent.backoff import Backoff
 from agent.clock import Timekeeper
@@ -12,7 +13,7 @@ from agent.journal import Journal
 from agent.spool import Limits, Spool
 from agent.uplink import Uplink
 from tests.support.clock import FakeClock
-from tests.support.fake_collector import TOKEN, FakeCollector
+from tests.support.fake_collector import TOKEN
 from wire.batch import StreamName
 from wire.observation import Window
 from wire.orders import Order, OrderAnswer, OrderStatus
@@ -36,6 +37,13 @@ def window(clock: FakeClock, target: str = "gateway", *, number: int = 0) -> Win
     )
 
 
+class Served(Protocol):
+    """A collector, the fake or the real one."""
+
+    @property
+    def url(self) -> str: ...
+
+
 class World:
     """``async with World(folder, clock, collector) as world``: the uplink runs until the end of the block."""
 
@@ -43,11 +51,13 @@ class World:
         self,
         folder: Path,
         clock: FakeClock,
-        collector: FakeCollector,
+        collector: Served,
         *,
+        token: str = TOKEN,
         limits: Limits | None = None,
         patience: float = 5.0,
     ) -> None:
+        self.token = token
         self.folder, self.clock, self.collector = folder, clock, collector
         self.limits = limits or Limits()
         self.patience = patience
@@ -74,7 +84,7 @@ class World:
         self.spool = await Spool.open(self.folder / "spool.db", self.clock, self.limits)
         self.journal = Journal(self.spool, self.clock)
         self.timekeeper = Timekeeper(self.clock)
-        self.connection = Connection(self.collector.url, self.clock, token=TOKEN, patience=self.patience)
+        self.connection = Connection(self.collector.url, self.clock, token=self.token, patience=self.patience)
         self.uplink = Uplink(
             self.connection,
             self.spool,
