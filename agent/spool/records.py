@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 class Limits(NamedTuple):
-    """How much the spool may hold. A day of a site with 30 observations a minute is about 17 MB."""
+    """How much the spool may hold. A day of a site with 30 observations a minute is about 23 MB."""
 
     bytes: int = 256 * MIB
     age: float = 30 * 86_400.0
