@@ -1,7 +1,7 @@
 """Which batches go into the next envelope: what is new first, a bounded piece of the backlog beside it. Pure.
 
-A backlog of three days of one site (some 70 MB) drains within half an hour at the usual pace, and packed it takes 45 kbit/s
-of the line, less than the 50 of the class ``trickle``, so that it may go on even during a meeting.
+A backlog of three days of one site (some 70 MB) drains within half an hour at the usual pace, and packed it takes
+45 kbit/s of the line, less than the 50 of the class ``trickle``, so that it may go on even during a meeting.
 """
 
 from typing import NamedTuple
