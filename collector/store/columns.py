@@ -114,82 +114,92 @@ class Histograms(msgspec.Struct, array_like=True, gc=False):
     low: Ints
     spread: Ints
     """``high - low``."""
+    many: Ints
+    """How many came back."""
     rest: Ints
-    """``total - low * count``: what the durations have beyond the lowest."""
-    pairs: Ints
-    """How many buckets each has; ``-1``: one duration, in the bucket of its value."""
-    distances: list[int]
-    counts: Ints
+    """``total - low * many``: what the durations have beyond the lowest."""
+    buckets: msgspec.Raw
+    """A :class:`_Buckets`; the longest part, not needed for means."""
 
     @classmethod
     def of(cls, values: Sequence[Histogram | None]) -> "Histograms":
         """From a column with at least one histogram."""
         present = [(row, one) for row, one in enumerate(values) if one is not None]
         rows = None if len(present) == len(values) else [row for row, _ in present]
-        pairs: list[int] = []
-        distances: list[int] = []
-        counts: list[int] = []
-        for _, one in present:
-            if _is_single(one):
-                pairs.append(_SINGLE)
-                continue
-            pairs.append(len(one.buckets) // 2)
-            distances += one.buckets[::2]
-            counts += one.buckets[1::2]
         each = [one for _, one in present]
+        many = [one.count for one in each]
         return cls(
             rows,
             ints([one.lost for one in each]),
             ints([one.low for one in each]),
             ints([one.high - one.low for one in each]),
-            ints([one.total - one.low * one.count for one in each]),
-            ints(pairs),
-            distances,
-            ints(counts) if counts else 0,
+            ints(many),
+            ints([one.total - one.low * count for one, count in zip(each, many, strict=True)]),
+            msgspec.Raw(_encode(_Buckets.of(each))),
         )
 
     def back(self, count: int) -> list[Histogram | None]:
         """Inverse of :meth:`of`."""
         number = count if self.rows is None else len(self.rows)
-        pairs = ints_back(self.pairs, number)
-        distances = self.distances
-        counts = ints_back(self.counts, len(distances))
-        found: list[Histogram | None] = []
-        at = 0
         lost, low = ints_back(self.lost, number), ints_back(self.low, number)
         spread, rest = ints_back(self.spread, number), ints_back(self.rest, number)
-        for row in range(number):
-            size = pairs[row]
-            if size == _SINGLE:
-                buckets: tuple[int, ...] = (bucket_of(low[row]), 1)
-                many = 1
-            else:
-                mine = counts[at : at + size]
-                buckets = tuple(chain.from_iterable(zip(distances[at : at + size], mine, strict=True)))
-                many = sum(mine)
-                at += size
-            found.append(Histogram(lost[row], low[row], low[row] + spread[row], rest[row] + low[row] * many, buckets))
+        many = ints_back(self.many, number)
+        buckets = _buckets.decode(self.buckets).back(low)
+        found: list[Histogram | None] = [
+            Histogram(lost[row], low[row], low[row] + spread[row], rest[row] + low[row] * many[row], buckets[row])
+            for row in range(number)
+        ]
         return _spread_out(found, self.rows, count)
 
     def means(self, count: int) -> list[float | None]:
         """Mean nanoseconds of each, without building the histograms; ``None`` where nothing came back."""
         number = count if self.rows is None else len(self.rows)
         low, rest = ints_back(self.low, number), ints_back(self.rest, number)
-        if self.pairs == _SINGLE:
-            return _spread_out([float(one) for one in low], self.rows, count)
-        pairs = ints_back(self.pairs, number)
-        counts = ints_back(self.counts, len(self.distances))
-        found: list[float | None] = []
-        at = 0
-        for row in range(number):
-            size = pairs[row]
-            if size == _SINGLE:
-                found.append(float(low[row]))
-                continue
-            many = sum(counts[at : at + size])
-            at += size
-            found.append((low[row] * many + rest[row]) / many if many else None)
+        many = ints_back(self.many, number)
+        found = [(a * n + b) / n if n else None for a, b, n in zip(low, rest, many, strict=True)]
         return _spread_out(found, self.rows, count)
+
+
+class _Buckets(msgspec.Struct, array_like=True, gc=False):
+    """The buckets of several histograms, one after the other."""
+
+    pairs: Ints
+    """How many buckets each has; ``-1``: one duration, in the bucket of its value."""
+    distances: list[int]
+    counts: Ints
+
+    @classmethod
+    def of(cls, each: Sequence[Histogram]) -> "_Buckets":
+        """From histograms."""
+        pairs: list[int] = []
+        distances: list[int] = []
+        counts: list[int] = []
+        for one in each:
+            if _is_single(one):
+                pairs.append(_SINGLE)
+                continue
+            pairs.append(len(one.buckets) // 2)
+            distances += one.buckets[::2]
+            counts += one.buckets[1::2]
+        return cls(ints(pairs), distances, ints(counts) if counts else 0)
+
+    def back(self, low: Sequence[int]) -> list[tuple[int, ...]]:
+        """Inverse of :meth:`of`; ``low`` places those of one duration."""
+        counts = ints_back(self.counts, len(self.distances))
+        found: list[tuple[int, ...]] = []
+        at = 0
+        for row, size in enumerate(ints_back(self.pairs, len(low))):
+            if size == _SINGLE:
+                found.append((bucket_of(low[row]), 1))
+                continue
+            pairs = zip(self.distances[at : at + size], counts[at : at + size], strict=True)
+            found.append(tuple(chain.from_iterable(pairs)))
+            at += size
+        return found
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_buckets = msgspec.msgpack.Decoder(_Buckets)
 
 
 def _is_single(one: Histogram) -> bool:

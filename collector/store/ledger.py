@@ -50,7 +50,7 @@ class Take(NamedTuple):
 class Ledger:
     """Judges and stages takes; see :class:`collector.store.writer.Group`.
 
-    Counts ``batches_stored``, ``batches_duplicate``, ``batches_refused_REFUSAL``, ``batches_deferred``,
+    Counts ``batches_stored``, ``batches_duplicate``, ``batches_refused_REFUSAL``,
     ``batches_declared_dropped``, ``observations_stored``, ``observations_not_understood``,
     ``observations_time_unknown``, ``observations_late``, ``anchors_stored``, ``anchors_not_believed``.
     """
@@ -80,9 +80,8 @@ class Ledger:
             self._retime(work)
         self._retimes.clear()
 
-    def undone(self, jobs: list[Take]) -> None:
+    def undone(self) -> None:
         """Nothing of the group is on the disk: what was learned from it is forgotten."""
-        self._counters["batches_deferred"] += sum(len(job.sealed) for job in jobs)
         self._retimes.clear()
         self.memory.forget()
 

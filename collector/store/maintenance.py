@@ -11,6 +11,7 @@ from collector.store.query import window_decoder
 from collector.store.rollups import pack_rollup, roll_up
 from collector.store.times import LOOSE_ERROR
 from wire.clock import DAY, HOUR, MINUTE, Instant
+from wire.reasons import Reason
 
 STEP_SECONDS = 0.015
 """How long a step may hold the writer (it ends with the hour it is at, a few milliseconds more)."""
@@ -72,8 +73,9 @@ def settle_hour(connection: Connection, series: int, hour: int, now: Instant) ->
     moved: list[tuple[int]] = []
     for number, boot, end_utc, error, received, stream, seq, body in found:
         row = Row(boot, end_utc, error, received, stream, seq, window_decoder.decode(body))
-        if error > LOOSE_ERROR and received > now - AWAIT_ANCHOR:
-            waiting.append(row)
+        uncertain = error > LOOSE_ERROR and received > now - AWAIT_ANCHOR
+        if uncertain or row.window.reason is Reason.UNRECOGNISED:
+            waiting.append(row)  # its bytes may say more to a later anchor, or to a later release
         else:
             settled.append(row)
             moved.append((number,))

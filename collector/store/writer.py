@@ -45,7 +45,7 @@ class Group(Protocol):
     def committed(self) -> None:
         """The transaction is on the disk."""
 
-    def undone(self, jobs: list[Any]) -> None:
+    def undone(self) -> None:
         """The transaction was rolled back: forget everything learned in it."""
 
 
@@ -57,7 +57,10 @@ class _Job(NamedTuple):
 
 
 class Writer:
-    """Runs jobs in the order they came. Counts ``commits``, ``commits_of_posts`` and ``writes_failed``."""
+    """Runs jobs in the order they came.
+
+    Counts ``commits``, ``commits_of_posts``, ``posts_deferred`` and ``writes_failed``.
+    """
 
     def __init__(self, engine: Engine, group: Group, counters: Counter[str]) -> None:
         self._engine = engine
@@ -133,12 +136,17 @@ class Writer:
             with connection.begin():
                 answers = self._group.run(connection, [job.work for job in jobs])
         except Exception as problem:  # noqa: BLE001 - every waiter learns of it; the thread must live
-            self._group.undone([job.work for job in jobs])
+            self._group.undone()
             failure = self._failed(problem)
             if isinstance(failure, CannotWrite):
                 answers = [job.work.deferred(failure) for job in jobs]
-            else:
-                answers = [failure] * len(jobs)
+                self._counters["posts_deferred"] += len(jobs)
+            elif len(jobs) == 1:
+                answers = [failure]
+            else:  # one of them found a mistake of ours: alone, it does no harm to the others
+                for job in jobs:
+                    self._together(connection, [job])
+                return
         else:
             self._group.committed()
             self._recovered()
