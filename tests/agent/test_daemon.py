@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import os
 import signal
+import socket
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -39,9 +41,11 @@ class Machine:
             who = Identity(url=self.collector.url, agent="a1", token=TOKEN, province="udon-thani", site="na-yung")
             self.state.keep_identity(who)
 
-    async def start(self) -> None:
+    async def start(self, **environment: str) -> None:
         log = await asyncio.to_thread((self.folder / "log").open, "ab")
-        self.running = await asyncio.create_subprocess_exec(COMMAND, "-c", str(self.config), "run", stderr=log)
+        self.running = await asyncio.create_subprocess_exec(
+            COMMAND, "-c", str(self.config), "run", stderr=log, env={**os.environ, **environment}
+        )
         await asyncio.to_thread(log.close)
 
     async def end(self, number: signal.Signals) -> int:
@@ -222,3 +226,28 @@ async def test_settings_may_speak_of_the_collector(tmp_path: Path) -> None:
         await asyncio.wait_for(box.collector.until(lambda: delivered(box.collector, 1)), 30)
         assert await box.end(signal.SIGTERM) == 0
         assert {one.outcome for one in windows(box.collector)} == {"ok"}
+
+
+async def test_systemd_is_told(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    class Manager(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, _: object) -> None:
+            heard.put_nowait(data.decode())
+
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(address)
+    manager.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Manager, sock=manager)
+    try:
+        async with machine(tmp_path) as box:
+            await box.start(NOTIFY_SOCKET=address, WATCHDOG_USEC="400000")
+            said = [await asyncio.wait_for(heard.get(), 30) for _ in range(4)]
+            assert sorted(said) == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+            assert await box.end(signal.SIGTERM) == 0
+            while (last := await asyncio.wait_for(heard.get(), 30)) == "WATCHDOG=1":
+                pass
+            assert last == "STOPPING=1"
+    finally:
+        transport.close()

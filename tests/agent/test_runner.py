@@ -517,3 +517,59 @@ def test_an_error_of_the_probe_is_never_stretched_to_the_window(fake: Callable[.
         assert {window.end - window.start for window in world.kept.windows} == {0}
 
     warp(story())
+
+
+def test_a_late_timer_leaves_no_gap_between_continuous_windows(
+    fake: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        on_time = Runner._until
+
+        async def late(runner: Runner, at: int, job: object) -> None:
+            await on_time(runner, at, job)  # type: ignore[arg-type]
+            await asyncio.sleep(0.007)
+
+        monkeypatch.setattr(Runner, "_until", late)
+        world = World()
+        fake(good, every=60.0, window=60.0)
+        await world.go(400, one())
+        windows = world.kept.windows[1:]
+        assert len(windows) >= 5
+        assert {window.end - window.start for window in windows} == {MINUTE}
+        assert all(after.start == before.end for before, after in itertools.pairwise(windows))
+
+    warp(story())
+
+
+def test_of_a_continuous_probe_that_hangs_no_third_window_is_begun(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        running, most = 0, 0
+
+        async def hang(target: Target, span: Span) -> Finding:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                await asyncio.sleep(10_000)
+            finally:
+                running -= 1
+            return ok()
+
+        world = World()
+        fake(hang, every=10.0, window=10.0, limit=300.0)
+        await world.go(200, one())
+        assert most == 2
+
+    warp(story())
+
+
+def test_a_box_whose_cable_was_pulled_is_measured_and_not_elsewhere(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        world = World()
+        fake(good, every=10.0)
+        world.runner.stand(None)
+        await world.go(16, one(settings={"host": "192.0.2.1"}), vantages=["cafecafe"])
+        assert world.kept.windows[0].reason is None
+        assert world.kept.windows[0].vantage == ""
+
+    warp(story())
