@@ -6,6 +6,7 @@ a reply or an error belongs to.
 
 import asyncio
 import errno
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from wire.reasons import Reason
 MEMORY = 60_000_000_000
 """Nanoseconds for which an echo is remembered, so that late replies and duplicates are told from foreign ones."""
 MOST_REMEMBERED = 20_000
+BEAT = 0.25
+"""Seconds; echoes to all targets leave on a common beat, because waking the machine costs more than sending does.
+An interval shorter than this is its own beat."""
 ALMOST = 0.5
 """Seconds before its end at which a window gives way to the next, whose caller came a little early."""
 STEP = 200_000
@@ -192,8 +196,12 @@ class Flow:
         tally = self._tally = EchoWindow(round(self._timeout * 1e9))
         self._ends[tally] = self._loop.create_future()
         self._listener = partial(self._heard, tally)
-        self._start, self._end, self._sendings = now, now + seconds, 0
-        self._timer = self._loop.call_at(now, self._tick)
+        self._end, self._sendings = now + seconds, 0
+        beat = min(BEAT, self._interval)
+        self._start = math.ceil(now / beat) * beat
+        if self._start > self._end - beat / 10:
+            self._start = now
+        self._timer = self._loop.call_at(self._start, self._tick)
         return tally
 
     async def ended(self, tally: EchoWindow) -> None:

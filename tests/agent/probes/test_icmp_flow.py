@@ -256,6 +256,7 @@ class Silent(Pinger):
     def __init__(self) -> None:
         super().__init__()
         self.listeners: list[Callable[[Received], None]] = []
+        self.times: list[float] = []
 
     def send(
         self,
@@ -266,6 +267,7 @@ class Silent(Pinger):
         ttl: int | None = None,
     ) -> int:
         self.listeners.append(listener)
+        self.times.append(asyncio.get_running_loop().time())
         return len(self.listeners)
 
 
@@ -309,6 +311,18 @@ async def test_cancelled_it_takes_back_what_is_under_way_and_sends_no_more() -> 
     assert not flow.sending
     await asyncio.sleep(0.05)
     assert len(pinger.listeners) == sent
+
+
+async def test_echoes_to_all_targets_leave_together() -> None:
+    one, other = Silent(), Silent()
+    flows = [Flow(each, Family.V4, ("192.0.2.1", 0), interval=0.25, timeout=0.05, size=56) for each in (one, other)]
+    first = flows[0].begin(0.75)
+    await asyncio.sleep(0.3)
+    second = flows[1].begin(0.45)
+    await asyncio.wait_for(asyncio.gather(flows[0].ended(first), flows[1].ended(second)), 5)
+    assert other.times
+    for at in other.times:
+        assert min(abs(at - its) for its in one.times) < 0.03
 
 
 async def test_a_caller_a_little_early_ends_the_window_before() -> None:
