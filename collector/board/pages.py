@@ -12,10 +12,9 @@ from sqlalchemy import Connection
 
 from collector.board.charts import Point, chart
 from collector.board.render import language_of, page
-from collector.board.views import Day, Words, board_rows, facts, fault_lines, groups, main_duration
+from collector.board.views import Day, Words, board_rows, facts, fault_lines, groups, main_duration, rival_agents
 from collector.gate import ANYONE, PERSON, Route
 from collector.inventory import Inventory, Site, occurrences
-from collector.inventory.assignments import NoSuchPlace
 from collector.inventory.files import contract_on
 from collector.localtime import age_text, bangkok, clock_text, date_text
 from collector.picture import Expected, SitePicture, State
@@ -84,10 +83,8 @@ def picture_of(services: Services, site: str, now: Instant) -> SitePicture:
 
 
 def _expected(services: Services, source: Source, now: Instant) -> tuple[Expected, ...]:
-    try:
-        return _assigned(services.handout.of(services.inventory, source, now).body)
-    except NoSuchPlace:  # its link is no longer in the inventory: nothing is expected of that agent
-        return ()
+    body = services.handout.of(services.inventory, source, now).body
+    return _assigned(body) if body else ()  # its place is no longer in the inventory: nothing is expected of it
 
 
 @lru_cache(maxsize=1024)
@@ -173,7 +170,8 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         heard=age_text(now - picture.heard, language) if picture.heard is not None else "",
         wrong=fault_lines(shown, words, now),
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
-        facts=facts(picture, words, _about(listed, inventory, words, now), now),
+        rivals=rival_agents(picture, now),
+        facts=facts(picture, words, _about(listed, inventory, words, now)),
         groups=groups(picture, days, charts, words, now),
     )
 

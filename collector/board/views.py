@@ -134,7 +134,9 @@ def board_rows(
 def _board_row(name: str, picture: SitePicture, words: Words, now: Instant) -> BoardRow:
     wrong = fault_lines(picture.failing, words, now) if picture.state is State.FAILING else []
     note = ""
-    if picture.state is State.UNKNOWN:
+    if rival_agents(picture, now):
+        note = words("two agents report for the same place; one of them must be retired")
+    elif picture.state is State.UNKNOWN:
         note = words.doubt(*picture.doubts[0]) if picture.doubts else words(DOUBTS[Doubt.NOT_MEASURED_YET])
     elif picture.state is State.SILENT and picture.heard is not None:
         note = words("silent since %(time)s") % {"time": since_text(picture.heard, now, words.language)}
@@ -176,6 +178,12 @@ def fault_lines(faults: Iterable[SeriesNow], words: Words, now: Instant) -> list
         % {"what": ", ".join([place, *whats]), "why": why, "time": since_text(since, now, words.language)}
         for (place, why), (whats, since) in lines.items()
     ]
+
+
+def rival_agents(picture: SitePicture, now: Instant) -> list[str]:
+    """Agents of which two or more speak for one place now: IT must decide which one stays."""
+    found = rivals(((agent.source, agent.heard) for agent in picture.agents), now)
+    return sorted({agent for one in found for agent in one.agents})
 
 
 def groups(
@@ -274,7 +282,7 @@ def vars_of(day: Day) -> dict[str, int]:
     return {"failed": day.failed, "windows": day.windows}
 
 
-def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]], now: Instant) -> list[tuple[str, str]]:
+def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """What stands at the head of a site's page: what the inventory says, then the agents."""
     found = [(words(label), value) for label, value in about if value]
     for agent in picture.agents:
@@ -283,6 +291,4 @@ def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]], 
         if backlog > MUCH_BACKLOG:
             text += " · " + words("%(number)d batches still to come") % {"number": backlog}
         found.append((words("Agent"), text))
-    if rivals(((agent.source, agent.heard) for agent in picture.agents), now):
-        found.append((words("Conflict"), words("two agents report for the same place; one of them must be retired")))
     return found

@@ -145,6 +145,16 @@ async def test_an_unknown_language_is_thai_and_a_known_one_is_remembered(collect
     assert cookie.startswith("phrom-language=en") and "HttpOnly" in cookie and "SameSite=Strict" in cookie
 
 
+async def test_two_live_agents_of_one_link_are_shown_with_what_to_do(collector):
+    one, other = await collector.agent(), await collector.agent()
+    for agent in (one, other):
+        await saw(agent)
+    assert "มีเครื่องวัดสองเครื่องรายงานแทนจุดเดียวกัน" in await text(collector, "/")
+    page = await text(collector, "/sites/na-yung")
+    for agent in (one, other):
+        assert f"phrom-collector agent retire {agent.joined.agent}" in page
+
+
 async def test_names_from_agents_are_escaped(collector):
     agent = await collector.agent()
     one = window(collector.now.boottime, target="a", facts={"x": "<script>alert(1)</script>"})
