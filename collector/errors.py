@@ -4,10 +4,10 @@ from collector.credentials import BadCode, BadToken
 from collector.enrolment import NoSuchSite
 from collector.saving import BadBackup
 from collector.serve import CannotStart
-from collector.store import CannotWrite
+from collector.store import CannotOpen, CannotWrite
 from collector.tls import BadCertificate
 
 
 def expected() -> tuple[type[Exception], ...]:
     """What a command may end with."""
-    return (BadBackup, BadCertificate, BadCode, BadToken, CannotStart, CannotWrite, NoSuchSite)
+    return (BadBackup, BadCertificate, BadCode, BadToken, CannotOpen, CannotStart, CannotWrite, NoSuchSite)

@@ -19,6 +19,10 @@ class CannotWrite(Exception):
     """The database file takes no writes now: disk full, read-only or failing. Nothing was stored; try again later."""
 
 
+class CannotOpen(Exception):
+    """The store's file cannot be used by this release; the message says why and what to do."""
+
+
 def connect(path: Path, *, read_only: bool, pool_size: int = 1) -> Engine:
     """An engine on one file. The writer begins every transaction IMMEDIATE; readers hold a snapshot and cannot write.
 

@@ -11,7 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from collector.store import dialect
 from collector.store.backup import back_up
@@ -41,6 +43,25 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def _opened(path: Path) -> Engine:
+    engine = dialect.connect(path, read_only=False)
+    try:
+        migrate(engine)
+    except DBAPIError as problem:
+        engine.dispose()
+        raise dialect.CannotOpen(
+            f"{path}: found {problem.orig}, expected the collector's database, readable and writable; check the"
+            " folder's rights and free space, or restore a backup under a new name"
+        ) from problem
+    except CommandError as problem:
+        engine.dispose()
+        raise dialect.CannotOpen(
+            f"{path}: found a store made by a newer release ({problem}), expected one of this release or older; update"
+            " this collector, or restore a backup made before the update"
+        ) from problem
+    return engine
+
+
 class Maintained(NamedTuple):
     """What a round of maintenance did: hours rolled up, windows packed, rows and packed hours deleted."""
 
@@ -65,9 +86,11 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> "Store":
-        """Opens or makes the file and migrates it. Blocks: from a coroutine use ``asyncio.to_thread``."""
-        writing = dialect.connect(path, read_only=False)
-        migrate(writing)
+        """Opens or makes the file and migrates it. Blocks: from a coroutine use ``asyncio.to_thread``.
+
+        Raises :class:`collector.store.dialect.CannotOpen`.
+        """
+        writing = _opened(path)
         store = cls(path, writing, dialect.connect(path, read_only=True, pool_size=READERS))
         store._writer.post(store._resume)
         return store

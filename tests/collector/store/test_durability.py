@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from collector.store import CannotWrite, Store, Taken
+from collector.store import CannotOpen, CannotWrite, Store, Taken
 from collector.store.backup import BackupFailed, NotABackup, StoreNotEmpty, back_up, restore
 from collector.store.query import gaps, latest
 from collector.store.writer import Closed
@@ -294,3 +294,21 @@ def test_the_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_what_cannot_be_opened_says_why_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        CannotOpen, match=r"nowhere/phrom.db: found unable to open database file, expected the collector"
+    ):
+        Store.open(tmp_path / "nowhere" / "phrom.db")
+    (tmp_path / "text.db").write_text("certainly no database, though long enough for a header " * 20)
+    with pytest.raises(CannotOpen, match=r"text.db: found file is not a database, expected the collector's database"):
+        Store.open(tmp_path / "text.db")
+    Store.open(tmp_path / "newer.db").close()
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    with pytest.raises(
+        CannotOpen, match=r"newer.db: found a store made by a newer release .*9999.*; update this collector"
+    ):
+        Store.open(tmp_path / "newer.db")
