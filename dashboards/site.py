@@ -49,8 +49,8 @@ def _path() -> list[Panel]:
         parts.lines(
             Words(
                 "เวลาไปกลับ · Round-trip time",
-                "มัธยฐานและเปอร์เซ็นไทล์ที่ 95 เมื่อสูญหายมากจนไม่มีค่า เส้นจะขาด · Median and 95th percentile; the line breaks where "
-                "so many were lost that there is none.",
+                "มัธยฐานและเปอร์เซ็นไทล์ที่ 95 เมื่อสูญหายมากจนไม่มีค่า เส้นจะขาด · Median and 95th percentile; "
+                "the line breaks where so many were lost that there is none.",
             ),
             parts.RTT,
             query(f'max by (target) ({rtt}"0.5"}} < +Inf)', "{{target}} 50 %"),

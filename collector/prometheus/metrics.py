@@ -6,7 +6,7 @@ that reads ``phrom_current_*`` cannot fire on data that came late.
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -15,8 +15,8 @@ from prometheus_client.exposition import choose_encoder
 from sqlalchemy import Connection
 
 import collector
+from collector.board.pages import picture_of
 from collector.gate import SCRAPE, Route
-from collector.picture import SitePicture
 from collector.prometheus.mapping import LABELS, OUTCOMES
 from collector.services import Services
 from collector.tally import LATENCY_LIMITS, Tally
@@ -27,16 +27,6 @@ from wire.settings import Problem
 
 CURRENT_VALUES = ("certificate_expiry", "clock_offset", "clock_error")
 """Values that alerts need of the present; every other one is read as history."""
-
-
-class PictureNow(Protocol):
-    """What ``/metrics`` needs of :class:`collector.picture.Picture`."""
-
-    def sites(self) -> list[str]:
-        """Sites ever heard or seen."""
-
-    def site(self, site: str, now: Instant) -> SitePicture:
-        """The picture of one site."""
 
 
 class Held(NamedTuple):
@@ -60,7 +50,7 @@ async def get_metrics(request: web.Request, services: Services) -> web.Response:
     families = [
         *_health(services.tally, held, services),
         _single("rival_places", "Places that two live agents speak for.", len(await services.accounts.conflicts())),
-        *current(services.picture, services.inventory.province.id, services.inventory.sites, services.now()),
+        *current(services, services.now()),
     ]
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     body = await asyncio.to_thread(_written, encode, families)
@@ -144,17 +134,18 @@ def _receipts(tally: Tally) -> HistogramMetricFamily:
     )
 
 
-def current(picture: PictureNow, province: str, known: Iterable[str], now: Instant) -> Iterator[Metric]:
-    """``phrom_current_*``: what is true now of each site, its agents and its targets."""
+def current(services: Services, now: Instant) -> Iterator[Metric]:
+    """``phrom_current_*``: what is true now of each site, its agents and its targets. The state is the board's own."""
+    picture, province = services.picture, services.inventory.province.id
     heard = _current("heard_timestamp_seconds", "When an agent was heard last.", LABELS[:4])
     state = _current("site_state", "1 for the state that a site is in.", ("province", "site", "state"))
     agents = _current("agents", "Agents, by whether they are heard.", ("province", "state"))
     outcome = _current("outcome", "1 for the outcome of the newest window, if it is fresh.", (*LABELS, "outcome"))
     values = {name: _current(f"{name}_{MEASURES[name].unit}", MEASURES[name].help, LABELS) for name in CURRENT_VALUES}
     counted = {"heard": 0, "silent": 0}
-    for site in sorted({*known, *picture.sites()}):
+    for site in sorted({*services.inventory.sites, *picture.sites()}):
         seen = picture.site(site, now)
-        state.add_metric([province, site, seen.state.value], 1)
+        state.add_metric([province, site, picture_of(services, site, now).state.value], 1)
         newest: dict[tuple[str, str], Instant] = {}
         for agent in seen.agents:
             counted["silent" if agent.silent(now) else "heard"] += 1

@@ -17,7 +17,7 @@ from wire.clock import HOUR, MINUTE, SECOND
 from wire.histogram import Histogram
 from wire.reasons import Outcome, Reason
 
-PHEN = Source("agent-1", "phen", "main", "link")
+PHEN = Source("agent-1", "phen", "fibre", "link")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_present_holds_what_is_fresh_and_leaves_out_what_is_stale(made: Ba
     await filled(made)
     text = (await scraped(made))[1]
     failing = values(text, "phrom_current_outcome")
-    place = {"province": "udon-thani", "site": "phen", "link": "main", "role": "link"}
+    place = {"province": "udon-thani", "site": "phen", "link": "fibre", "role": "link"}
     http = tuple(
         sorted((place | {"probe": "http", "target": "zoom.web", "platform": "zoom", "outcome": "failed"}).items())
     )
@@ -131,7 +131,15 @@ async def test_rules_read_only_the_present(made: Backfilled) -> None:
     """Three days later, nothing of what was fresh then is shown as now."""
     await filled(made)
     later = made.now + 72 * HOUR
-    families: list[Metric] = list(current(made.services.picture, "udon-thani", ["phen"], later))
+    families: list[Metric] = list(current(made.services, later))
     shown = {family.name: family.samples for family in families}
     assert shown["phrom_current_outcome"] == []
     assert shown["phrom_current_certificate_expiry_seconds"] == []
+
+
+async def test_agent_whose_link_left_the_inventory_spoils_nothing(made: Backfilled) -> None:
+    gone = Source("agent-2", "phen", "given-up", "link")
+    await made.take(gone, [made.window(gone, "icmp", "edge", made.now - 20 * SECOND)])
+    status, text = await scraped(made)
+    assert status == 200
+    assert values(text, "phrom_current_agents")[(("province", "udon-thani"), ("state", "heard"))] == 1
