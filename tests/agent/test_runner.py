@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from agent import probe as registry
 from agent.clock import Timekeeper
@@ -150,7 +151,12 @@ def test_a_crashing_probe_is_recorded_and_kills_no_other(fake: Callable[..., Non
         world = World()
         fake(crash, "crasher", every=10.0)
         fake(good, every=10.0)
-        await world.go(60, one(), one(probe="crasher"))
+        with capture_logs() as log:
+            await world.go(60, one(), one(probe="crasher"))
+        (said,) = [entry for entry in log if entry["log_level"] == "error"]
+        assert said["event"] == "probe crashed"
+        assert "ZeroDivisionError: by zero" in said["exception"]
+        assert [entry for entry in log if entry["log_level"] == "warning"] == []
         crashed = [window for window in world.kept.windows if window.probe == "crasher"]
         assert len(crashed) >= 5
         assert {window.reason for window in crashed} == {Reason.PROBE_CRASHED}
@@ -439,6 +445,45 @@ def test_new_settings_do_not_disturb_what_did_not_change(fake: Callable[..., Non
     warp(story())
 
 
+def test_what_is_no_longer_assigned_is_cut_and_what_it_had_is_kept(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        async def partial(target: Target, span: Span) -> Finding:
+            try:
+                await asyncio.sleep(span.seconds)
+            except asyncio.CancelledError:
+                return ok(counts={"sent": 7})
+            return ok(counts={"sent": 60})
+
+        world = World()
+        fake(partial, every=600.0, window=600.0)
+        world.runner.apply(AgentSettings(assignments=[one()]))
+        running = asyncio.create_task(world.runner.run())
+        await asyncio.sleep(30)
+        world.runner.apply(AgentSettings())
+        await asyncio.sleep(1)
+        assert [window.counts for window in world.kept.windows] == [{"sent": 7}]
+        assert world.kept.windows[0].end - world.kept.windows[0].start == 30 * SECOND
+        await world.runner.stop()
+        await running
+
+    warp(story())
+
+
+def test_a_failure_is_logged_once_and_its_end_once(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        async def third_time(target: Target, span: Span) -> Finding:
+            return failed(Reason.NO_REPLY) if len(world.kept.windows) in (1, 2, 3) else ok()
+
+        world = World()
+        fake(third_time, every=10.0)
+        with capture_logs() as log:
+            await world.go(75, one())
+        said = [(entry["log_level"], entry["event"], entry["target"]) for entry in log]
+        assert said == [("warning", "probe failed", "t"), ("info", "probe ok again", "t")]
+
+    warp(story())
+
+
 def test_a_window_cut_at_the_stop_is_recorded_with_what_it_has(fake: Callable[..., None]) -> None:
     async def story() -> None:
         async def partial(target: Target, span: Span) -> Finding:
@@ -524,10 +569,11 @@ def test_a_late_timer_leaves_no_gap_between_continuous_windows(
 ) -> None:
     async def story() -> None:
         on_time = Runner._until
+        lateness = itertools.cycle([0.003, 0.009, 0.001])
 
         async def late(runner: Runner, at: int, job: object) -> None:
             await on_time(runner, at, job)  # type: ignore[arg-type]
-            await asyncio.sleep(0.007)
+            await asyncio.sleep(next(lateness))
 
         monkeypatch.setattr(Runner, "_until", late)
         world = World()
