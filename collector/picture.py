@@ -25,6 +25,10 @@ FIRST_GAP = 2 * MINUTE
 """How often a series is taken to report until two of its windows tell."""
 LONGEST_GAP = 65 * MINUTE
 """A gap longer than this is a hole in the data, not a cadence."""
+VAGUE = 30 * SECOND
+"""A window whose time is known no better than this may be an old one: it is stored, and shows nothing of now."""
+OF_ITSELF = "host"
+"""The probe that measures the machine: that a box has memory left says nothing of its site."""
 
 
 class State(StrEnum):
@@ -57,11 +61,21 @@ class SeriesNow:
     since: Instant
     """Start of the first window of the present run of ``ok`` or of not ``ok``."""
     gap: int = FIRST_GAP
-    """Microseconds from one window's end to the next, as seen last."""
+    """Microseconds from one window's end to the next."""
+    last_gap: int = 0
+    """The gap seen last. A longer one is a cadence only when it comes twice: once it was a pause, and a probe that
+    stops after a pause must not be believed for twice as long as the pause was."""
 
     def stale(self, now: Instant) -> bool:
-        """Whether the next window is overdue by so much that this one says nothing about now."""
-        return now - self.end > 2 * self.gap + GRACE
+        """Whether the next window is overdue by so much that this one says nothing about now. One that ends in the
+        future (a clock was set back since) says nothing either."""
+        return now - self.end > 2 * self.gap + GRACE or self.end - now > GRACE
+
+    def came(self, gap: int) -> None:
+        """Another window ended ``gap`` after this one."""
+        if 0 < gap <= LONGEST_GAP:
+            self.gap = gap if gap <= self.gap or not self.last_gap else max(self.gap, min(gap, self.last_gap))
+            self.last_gap = gap
 
     @property
     def failing(self) -> bool:
@@ -125,19 +139,26 @@ class Picture:
     ) -> None:
         """An agent posted, with or without data."""
         agents = self._agents.setdefault(source.site, {})
-        before = agents.get(source.agent)
-        if before is None or now >= before.heard:
-            agents[source.agent] = AgentNow(source, now, time_known, version, backlog or {})
+        # also where our own clock was set back meanwhile: the word before would stand in the future, never silent
+        agents[source.agent] = AgentNow(source, now, time_known, version, backlog or {})
 
     def forget(self, site: str, agent: str) -> None:
         """An agent was retired: its silence says nothing any more."""
         self._agents.get(site, {}).pop(agent, None)
 
     def landed(self, landed: Iterable[Landed]) -> None:
-        """Windows were committed. Late ones never replace what is newer, and without a time nothing is shown."""
+        """Windows were committed. Late ones never replace what is newer; without a time that is known well enough, or
+        with one that lies in the future, nothing is shown."""
         for one in landed:
-            if one.time is not None and isinstance(one.observation, Window):
-                self.saw(_key(one.source, one.observation), one.observation, one.time.utc)
+            if not isinstance(one.observation, Window) or one.time is None or one.time.error > VAGUE:
+                continue
+            if one.time.utc > one.received + GRACE:
+                continue
+            key = _key(one.source, one.observation)
+            before = self._series.get(key.site, {}).get(key)
+            if before is not None and before.end > one.received + GRACE:  # seen before our clock was set back
+                del self._series[key.site][key]
+            self.saw(key, one.observation, one.time.utc)
 
     def saw(self, key: SeriesKey, window: Window, end: Instant, since: Instant | None = None) -> None:
         """One window whose end, corrected, is ``end``."""
@@ -148,8 +169,7 @@ class Picture:
             return
         if end <= before.end:
             return
-        if 0 < end - before.end <= LONGEST_GAP:
-            before.gap = end - before.end
+        before.came(end - before.end)
         if window.outcome is not before.window.outcome or end - before.end > LONGEST_GAP:
             before.since = end - (window.end - window.start)
         before.window, before.end = window, end
@@ -185,6 +205,8 @@ def _assess(
     now: Instant,
 ) -> SitePicture:
     heard = max((agent.heard for agent in agents), default=None)
+    places = {(agent.source.link, agent.source.role) for agent in agents}
+    series = tuple(one for one in series if (one.key.link, one.key.role) in places)  # those of retired agents are past
     failing = tuple(one for one in series if one.failing and not one.stale(now))
     doubts = _doubts(agents, series, wanted, now)
     partial = tuple(
@@ -198,7 +220,7 @@ def _assess(
         state = State.SILENT
     elif failing:
         state = State.FAILING
-    elif doubts or not any(one.window.outcome is Outcome.OK for one in series):
+    elif doubts or not any(one.window.outcome is Outcome.OK and one.key.probe != OF_ITSELF for one in series):
         state = State.UNKNOWN
     else:
         state = State.OK
@@ -211,17 +233,19 @@ def _doubts(
     doubts: list[tuple[Doubt, Expected]] = []
     if agents and not any(agent.time_known for agent in agents if not agent.silent(now)):
         doubts.append((Doubt.TIME_UNKNOWN, Expected("", "", "")))
+    places = {(agent.source.link, agent.source.role) for agent in agents}
     seen = set()
     for one in series:
         name = _expected(one.key)
-        seen.add(name)
+        seen.add((one.key.link, one.key.role, name))
         if one.window.outcome is Outcome.ERROR:
             doubts.append((Doubt.AGENT_CANNOT_MEASURE, name))
         elif one.window.reason is Reason.NOT_ON_THIS_LINK:
             doubts.append((Doubt.WRONG_VANTAGE, name))
         elif one.stale(now):
             doubts.append((Doubt.STALE, name))
-    doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted((wanted or set()) - seen))
+    missing = {name for name in wanted or () for place in places if (*place, name) not in seen}
+    doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted(missing))
     return tuple(doubts)
 
 

@@ -23,8 +23,8 @@ def window(about: Expected = GATEWAY, outcome: Outcome = Outcome.OK, reason: Rea
     )  # fmt: skip
 
 
-def landed(end: int, one: Window, *, timed: bool = True) -> Landed:
-    return Landed(BOX, one, Corrected(end, 1000) if timed else None, end, False)
+def landed(end: int, one: Window, *, timed: bool = True, received: int = NOW) -> Landed:
+    return Landed(BOX, one, Corrected(end, 1000) if timed else None, received, False)
 
 
 def seen(*ones: Landed, heard: int | None = NOW, time_known: bool = True) -> Picture:
@@ -139,6 +139,56 @@ def test_a_slow_cadence_is_learned_before_a_series_is_called_stale():
     assert series.gap == 10 * MINUTE
     assert not series.stale(NOW + 20 * MINUTE)
     assert series.stale(NOW + 20 * MINUTE + GRACE + 1)
+
+
+def test_a_pause_is_no_cadence():
+    ends = [NOW - 60 * MINUTE, NOW - 59 * MINUTE, NOW]
+    series = seen(*(landed(end, window()) for end in ends)).site("na-yung", NOW).series[0]
+    assert series.stale(NOW + 3 * MINUTE), "an agent that paused for an hour once has an hour's cadence"
+
+
+def test_a_cadence_that_became_slower_is_learned_when_it_comes_twice():
+    ends = [NOW - 21 * MINUTE, NOW - 20 * MINUTE, NOW - 10 * MINUTE, NOW]
+    assert seen(*(landed(end, window()) for end in ends)).site("na-yung", NOW).series[0].gap == 10 * MINUTE
+
+
+def test_a_clock_of_ours_that_was_set_back_makes_nothing_fresh_for_ever():
+    picture = seen(landed(NOW, window()))
+    back = NOW - 60 * MINUTE
+    picture.heard(BOX, back)
+    assert picture.site("na-yung", back).state is State.UNKNOWN, "an hour-old window is believed for an hour"
+    picture.landed([landed(back, window(GATEWAY, Outcome.FAILED, Reason.NO_REPLY), received=back)])
+    assert picture.site("na-yung", back).state is State.FAILING
+    assert picture.site("na-yung", back + SILENT_AFTER + 1).state is State.SILENT
+
+
+@pytest.mark.parametrize(("off", "error"), [(30 * MINUTE, 1000), (0, 31 * SECOND)])
+def test_a_time_in_the_future_or_hardly_known_shows_nothing_of_now(off, error):
+    one = Landed(BOX, window(), Corrected(NOW + off, error), NOW, False)
+    assert seen(one).site("na-yung", NOW).state is State.UNKNOWN
+
+
+def test_a_machine_that_measures_only_itself_is_no_reason_for_green():
+    host = Expected("host", "machine", "")
+    skipped = landed(NOW, window(ZOOM, Outcome.SKIPPED, Reason.ASK_THE_PROVIDER))
+    assert seen(landed(NOW, window(host)), skipped).site("na-yung", NOW, [host, ZOOM]).state is State.UNKNOWN
+
+
+def test_each_agent_must_have_measured_what_is_expected():
+    picture = seen(landed(NOW, window()))
+    picture.heard(Source("a-2", "na-yung", "", "room"), NOW)
+    found = picture.site("na-yung", NOW, [GATEWAY])
+    assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.NOT_MEASURED_YET, GATEWAY),))
+
+
+def test_what_a_retired_agent_of_another_role_measured_is_past():
+    picture = seen(landed(NOW, window()))
+    notebook = Source("a-2", "na-yung", "", "room")
+    picture.heard(notebook, NOW - 60 * MINUTE)
+    picture.landed([landed(NOW - 60 * MINUTE, window())._replace(source=notebook)])
+    assert picture.site("na-yung", NOW, [GATEWAY]).state is State.UNKNOWN
+    picture.forget("na-yung", "a-2")
+    assert picture.site("na-yung", NOW, [GATEWAY]).state is State.OK
 
 
 def test_a_retired_agent_is_forgotten():
