@@ -11,7 +11,7 @@ import msgspec
 from collector import credentials
 from collector.prometheus.mapping import OUTCOMES, QUANTILE_LABELS
 from wire.batch import GENESIS, AgentClock, Envelope, Sealed, StreamName, digest_of, new_stream_id, seal
-from wire.clock import DAY, MINUTE, SECOND, Anchor, Instant
+from wire.clock import DAY, SECOND, Anchor, Instant
 from wire.histogram import Histogram
 from wire.measures import MEASURES
 from wire.observation import Observation, Window
@@ -22,7 +22,9 @@ SITES = 21
 TARGETS = 30
 PER_BATCH = 6
 PARTS = TARGETS // PER_BATCH
-"""Batches in which each target is reported once: a minute."""
+"""Batches in which each target is reported once."""
+LENGTH = 10 * SECOND
+"""Windows are short, so that faster and slower connections stay within the hour beyond which Prometheus refuses."""
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -50,7 +52,7 @@ class Agent:
     def next(self) -> tuple[bytes, list[Window], Instant]:
         """The next envelope's JSON, its observations and their end."""
         cycle, part = divmod(self.seq, PARTS)
-        end = self.start + cycle * MINUTE + part * 10 * SECOND
+        end = self.start + cycle * LENGTH + part * LENGTH // PARTS
         windows = [self._window(body, end) for body in self.bodies[part * PER_BATCH : (part + 1) * PER_BATCH]]
         observations: list[Observation] = [*windows]
         self.seq += 1
@@ -66,9 +68,9 @@ class Agent:
         boottime = end - self.epoch
         return Window(
             boot=self.boot,
-            start=boottime - MINUTE,
+            start=boottime - LENGTH,
             end=boottime,
-            wall_start=end - MINUTE,
+            wall_start=end - LENGTH,
             wall_end=end,
             settings="0123456789abcdef",
             vantage="0a1b2c3d",

@@ -28,13 +28,12 @@ from statistics import median
 
 from sqlalchemy import Connection
 
-from bench.district import PARTS, PER_BATCH, Agent, remote_write
+from bench.district import LENGTH, PARTS, PER_BATCH, Agent, remote_write
 from bench.load import Loaded, drive, request
 from collector.credentials import hash_of
 from collector.store import Store
 from collector.store.schema import agent as agent_table
 from collector.store.schema import token as token_table
-from wire.clock import MINUTE
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STORED = b'"status":"stored"'
@@ -176,7 +175,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     most = int(options.most * options.seconds / PER_BATCH / options.agents)
     paced = int(PACED * options.seconds / PER_BATCH / options.agents)
     batches = most * options.rounds + paced
-    start = time.time_ns() // 1000 - (batches // PARTS + 2) * MINUTE  # the last one ends before now
+    start = time.time_ns() // 1000 - (batches // PARTS + 2) * LENGTH  # the last one ends before now
     agents = [Agent(number, start) for number in range(options.agents)]
     print(f"preparing {batches * options.agents:,} batches …", file=sys.stderr)
     ours, theirs, samples = prepare(agents, batches)

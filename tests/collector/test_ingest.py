@@ -340,7 +340,13 @@ async def test_every_kind_is_counted_and_an_unknown_one_is_kept(tmp_path: Path) 
         agent = await collector.agent()
         agent.chain = Chain(StreamName.EVIDENCE)
         end = collector.now.boottime
-        shared: dict[str, Any] = {"boot": clock(end).boot, "start": end - MINUTE, "end": end, "wall_start": 0, "wall_end": 0}
+        shared: dict[str, Any] = {
+            "boot": clock(end).boot,
+            "start": end - MINUTE,
+            "end": end,
+            "wall_start": 0,
+            "wall_end": 0,
+        }
         note = Note(event=Event.STARTED, **shared)
         seal = agent.chain.seal(window(end), note, note)
         unknown = bytes(seal.batch).replace(b'"kind":"note"', b'"kind":"song"', 1)
@@ -365,3 +371,16 @@ async def test_a_body_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pyt
         asked.set()
         assert refused.status == 408
         assert refused.problem["title"] == "Body too slow"
+
+
+async def test_posts_that_come_together_share_their_commits(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        agent = await collector.agent()
+        await agent.post()
+        counters = collector.services.store.counters
+        before = counters["commit_groups"]
+        batches = [Chain().seal(window(collector.now.boottime, f"t-{number}")) for number in range(40)]
+        answers = await asyncio.gather(*(agent.post(one) for one in batches))
+        assert {one.json["batches"][0]["status"] for one in answers} == {"stored"}
+        assert 1 <= counters["commit_groups"] - before <= 20
+        assert await collector.sql("SELECT count(*) FROM window") == [(40,)]
