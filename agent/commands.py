@@ -76,7 +76,7 @@ def once(config: str | None, probes: tuple[str, ...], window: float | None, as_j
 
     settings = _running(own)
     try:
-        windows = asyncio.run(measure(settings, probes, window, _collector(own)))
+        windows = asyncio.run(measure(settings, probes, window, *_addresses(own)))
     except UnknownAssignment as unknown:
         wrong(str(unknown))
     if as_json:
@@ -205,16 +205,17 @@ def _running(own: Any) -> Any:
         return effective(own, None)
 
 
-def _collector(own: Any) -> dict[str, str]:
-    """The collector's address, for the settings that speak of it."""
+def _addresses(own: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """What settings may speak of: the collector's address, and what the daemon learned."""
     from agent.directory import of_collector
     from agent.state import State, StateDamaged, StateUnusable
 
+    state = State(own.state_dir)
     try:
-        who = State(own.state_dir).identity()
-    except (StateDamaged, StateUnusable):
-        who = None  # told by _running already
-    return of_collector(own.collector or (who.url if who else ""))
+        who = state.identity()
+        return of_collector(own.collector or (who.url if who else "")), state.learned()
+    except (StateDamaged, StateUnusable):  # told by _running already
+        return of_collector(own.collector), {}
 
 
 def _print_json(found: Any) -> None:

@@ -12,7 +12,7 @@ import structlog
 from agent import __version__
 from agent.clock import SystemClock, Timekeeper
 from agent.delivery import Delivery
-from agent.directory import Directory
+from agent.directory import PLACE, Directory, still_true
 from agent.health import health
 from agent.journal import Journal
 from agent.memory import give_back
@@ -35,8 +35,6 @@ AGAIN = 5.0
 SETTLED = 20.0
 """Seconds after which every probe has run once (:data:`agent.schedule.SOON`)."""
 REMEMBER_EVERY = 60.0
-PLACE = "vantage"
-"""Name under which the place stands where addresses were learned."""
 LONGEST_WINDOW = 600.0
 """Seconds of a window that an order may ask for."""
 log = structlog.get_logger("agent")
@@ -145,9 +143,8 @@ class Daemon:
     async def _recall(self) -> None:
         """Addresses learned by the run before this one, if the machine still stands where it learned them."""
         found = await asyncio.to_thread(self._state.learned)
-        if self._runner.vantage is not None and found.pop(PLACE, None) == self._runner.vantage.id:
-            self._directory.learn(found)
-            self._learned = self._worth_keeping()
+        self._directory.learn(still_true(found, self._runner.vantage.id if self._runner.vantage else ""))
+        self._learned = self._worth_keeping()
 
     async def _remember(self) -> None:
         while True:

@@ -23,6 +23,17 @@ def of_collector(url: str) -> dict[str, str]:
     return {"collector": parts.hostname or "", "collector_port": port}
 
 
+PLACE = "vantage"
+"""Name under which it is kept where addresses were learned."""
+
+
+def still_true(learned: Mapping[str, str], vantage: str) -> dict[str, str]:
+    """The addresses of an earlier run, if the machine stands where it learned them."""
+    if not vantage or learned.get(PLACE) != vantage:
+        return {}
+    return {name: address for name, address in learned.items() if name != PLACE}
+
+
 class NotLearnedYet(LookupError):
     """A setting speaks of an address that is not known yet. ``name`` is its name without the ``@``."""
 

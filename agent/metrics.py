@@ -80,11 +80,12 @@ class Exposition:
 
     def text(self) -> tuple[bytes, str]:
         """The body and its content type. Takes some milliseconds and imports a library: call it in a thread."""
-        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
         if self._registry is None:
             self._registry = CollectorRegistry(auto_describe=False)
             self._registry.register(self)
+            ProcessCollector(registry=self._registry)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def _runs(self) -> "Iterator[Metric]":

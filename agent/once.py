@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.clock import SystemClock, Timekeeper
-from agent.directory import Directory
+from agent.directory import Directory, still_true
 from agent.runner import Runner
 from agent.whereabouts import Whereabouts
 from wire.batch import StreamName
@@ -26,19 +26,25 @@ class Unspooled:
 
 
 async def once(
-    settings: AgentSettings, names: Sequence[str], window: float | None, learned: dict[str, str] | None = None
+    settings: AgentSettings,
+    names: Sequence[str],
+    window: float | None,
+    collector: Mapping[str, str],
+    learned: Mapping[str, str],
 ) -> list[Window]:
-    """Measures what is named (all of trickle class if nothing is) and returns the windows.
+    """Measures what is named (all of trickle class if nothing is) and returns the windows. ``collector`` and ``learned``
+    are addresses that settings may speak of, the latter as far as they were learned where the machine stands.
 
     Raises :class:`agent.runner.UnknownAssignment`.
     """
     clock = await asyncio.to_thread(SystemClock)
-    directory = Directory(learned)
+    directory = Directory(collector)
     runner = Runner(clock, Timekeeper(clock), Unspooled(), directory)
     runner.apply(settings)
     whereabouts = Whereabouts(clock, Unspooled(), directory, runner.stand)
     whereabouts.apply(settings)
-    await whereabouts.look()
+    vantage = await whereabouts.look()
+    directory.learn(still_true(learned, vantage.id if vantage else ""))
     try:
         return await runner.measure_now(names, window)
     finally:

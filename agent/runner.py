@@ -92,6 +92,9 @@ class Runner:
         before, self._settings = self._settings, settings
         if settings.concurrency != before.concurrency:
             self._few = asyncio.Semaphore(settings.concurrency)
+        doubled = len(settings.assignments) - len(_distinct(settings.assignments))
+        if doubled:
+            self._log.warning("assignments of the same name: the first counts", passed_over=doubled)
         if self._started:
             self._arrange(respread=settings.site != before.site)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.directory import Directory, NotLearnedYet, of_collector, references
+from agent.directory import Directory, NotLearnedYet, of_collector, references, still_true
 
 values = st.recursive(
     st.one_of(st.text(max_size=8), st.integers(), st.none(), st.sampled_from(["@edge", "@gateway:53", "a@gateway"])),
@@ -66,3 +66,10 @@ def test_whatever_is_referred_to_is_all_that_is_needed(value: object) -> None:
 )
 def test_the_collectors_place_is_told_by_its_address(url, host, port):
     assert of_collector(url) == {"collector": host, "collector_port": port}
+
+
+def test_addresses_are_true_only_where_they_were_learned() -> None:
+    kept = {"edge": "10.0.0.1", "vantage": "aaaaaaaa"}
+    assert still_true(kept, "aaaaaaaa") == {"edge": "10.0.0.1"}
+    assert still_true(kept, "bbbbbbbb") == {}
+    assert still_true({"edge": "10.0.0.1"}, "") == {}

@@ -619,3 +619,15 @@ def test_a_box_whose_cable_was_pulled_is_measured_and_not_elsewhere(fake: Callab
         assert world.kept.windows[0].vantage == ""
 
     warp(story())
+
+
+def test_of_two_assignments_of_one_name_the_first_counts(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        world = World()
+        fake(good, every=10.0)
+        with capture_logs() as log:
+            await world.go(16, one(platform="zoom"), one(platform="webex"))
+        assert {window.platform for window in world.kept.windows} == {"zoom"}
+        assert [entry["event"] for entry in log] == ["assignments of the same name: the first counts"]
+
+    warp(story())
