@@ -10,8 +10,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from itertools import pairwise
-from statistics import median
+from operator import sub
 from typing import NamedTuple
 
 from wire.measures import MEASURES, QUANTILES, Measure, Shape
@@ -107,9 +106,12 @@ OUTCOMES: tuple[Outcome, ...] = tuple(Outcome)
 
 def cadence(times: Sequence[int]) -> int:
     """Milliseconds from one window to the next, as it mostly is; the longest silence where fewer than two tell."""
-    if len(times) < 2:
-        return LONGEST_SILENCE_MS
-    return int(median(after - before for before, after in pairwise(times)))
+    gaps = sorted(_gaps(times))
+    return gaps[len(gaps) // 2] if gaps else LONGEST_SILENCE_MS
+
+
+def _gaps(times: Sequence[int]) -> list[int]:
+    return list(map(sub, times[1:], times))
 
 
 def silence_of(times: Sequence[int]) -> int:
@@ -130,7 +132,8 @@ def with_stale_markers(
     two windows that end in the same millisecond the later one counts.
     """
     whole = [value for value in values if value is not None]
-    if len(whole) == len(times) and all(0 < after - one <= (silence or LATEST) for one, after in pairwise(times)):
+    gaps = _gaps(times)
+    if len(whole) == len(times) and (not gaps or (min(gaps) > 0 and max(gaps) <= (silence or LATEST))):
         return list(times), whole, bool(times)
     out_times: list[int] = []
     out_values: list[float] = []
