@@ -17,7 +17,7 @@ from agent.addresses import Host, is_public
 from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Right, Span, Target, ok, probe, skipped
 from agent.probes.gateway import look, version_of
-from agent.probes.icmp import Place, place_of, unopened
+from agent.probes.icmp import RESOLVE_FIRST, Place, place_of, unopened
 from agent.probes.icmp.codec import TIME_EXCEEDED, Family, Origin
 from agent.probes.icmp.pinger import Pinger, Received
 from wire.histogram import Histogram
@@ -73,7 +73,7 @@ class Edge:
         """
         settings: EdgeSettings = target.settings
         try:
-            place = await place_of(settings.destination, "any", span.limit)
+            place = await place_of(settings.destination, "any", min(RESOLVE_FIRST, span.limit))
             self._pinger.open(place.family)
             hops = await self._trace(place, settings.ttl_max)
             near = await asyncio.to_thread(first_beyond, place.family)

@@ -28,6 +28,11 @@ TRICKLE = 50_000
 """Bits per second that the load class ``trickle`` allows."""
 RESOLVE_EVERY = 300.0
 """Seconds for which the address of a host name is used before it is asked for again."""
+RESOLVE_FIRST = 8.0
+RESOLVE_AGAIN = 2.0
+"""Seconds to wait for name servers; fewer where an address is known, because no echoes are sent meanwhile."""
+FORGET_AFTER = 3600.0
+"""Seconds after which the address of a target that is measured no more is forgotten."""
 
 _AF = {"any": (socket.AF_INET, socket.AF_INET6), "4": (socket.AF_INET,), "6": (socket.AF_INET6,)}
 _FAMILY = {socket.AF_INET: Family.V4, socket.AF_INET6: Family.V6}
@@ -103,7 +108,7 @@ class Icmp:
         settings: IcmpSettings = target.settings
         begun = asyncio.get_running_loop().time()
         try:
-            place = await self._resolve(settings, span)
+            place = await self._resolve(settings)
             self._pinger.open(place.family)
         except Unresolved as problem:
             return finding_of(problem)
@@ -136,13 +141,20 @@ class Icmp:
             self._flows[key] = made
         return made
 
-    async def _resolve(self, settings: IcmpSettings, span: Span) -> Place:
+    async def _resolve(self, settings: IcmpSettings) -> Place:
+        """The target's address. While name servers are silent the last one is used on: whether the path is down must
+        not depend on them."""
         now = asyncio.get_running_loop().time()
         kept = self._places.get(settings)
         if kept and now < kept.until:
             return kept.place
-        place = await place_of(settings.host, settings.family, span.limit)
-        self._places = {held: one for held, one in self._places.items() if now < one.until}
+        try:
+            place = await place_of(settings.host, settings.family, RESOLVE_AGAIN if kept else RESOLVE_FIRST)
+        except Unresolved as problem:
+            if kept is None or problem.reason is Reason.NAME_NOT_FOUND:
+                raise
+            place = kept.place
+        self._places = {held: one for held, one in self._places.items() if now < one.until + FORGET_AFTER}
         self._places[settings] = _Kept(place, now + RESOLVE_EVERY)
         return place
 

@@ -21,6 +21,8 @@ SPACING = 2.0
 """Seconds between the samples of one measurement (RFC 5905 §13, the spacing of a burst)."""
 TIMEOUT = 1.5
 """Seconds to wait for one answer."""
+RESOLVE = 8.0
+"""Seconds to wait for the server's address."""
 COURTESY = 60.0
 """Seconds before a server is asked again, whoever wishes it."""
 AFTER_RATE = 3600.0
@@ -68,7 +70,7 @@ class Ntp:
             return skipped(Reason.TOO_SOON, facts={"detail": self._peace[server].why})
         self._peace[server] = _Peace(now + COURTESY, "this server was asked less than a minute ago")
         try:
-            address = (await resolve(*server, span.limit, socket.SOCK_DGRAM)).addresses[0]
+            address = (await resolve(*server, min(RESOLVE, span.limit), socket.SOCK_DGRAM)).addresses[0]
             exchange = await _ask(address, settings.samples)
         except (OSError, Unresolved) as problem:
             return finding_of(problem)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from agent.neterrors import Unresolved
 from agent.probe import Span, Target
-from agent.probes.icmp import Icmp, IcmpSettings
+from agent.probes import icmp
+from agent.probes.icmp import Icmp, IcmpSettings, Place
 from agent.probes.icmp.codec import Family
 from agent.probes.icmp.pinger import STEP, Flow, Pinger, Received, round_trip
 from agent.probes.icmp.sockets import Address, EchoSocket, Moment, NoPermission
@@ -208,6 +210,39 @@ async def test_a_pending_error_of_another_echo_is_not_this_ones() -> None:
     await asyncio.wait_for(arrived.wait(), 5)
     pinger.close()
     assert [(one.number, one.error) for one in heard] == [(number, None)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (Reason.NAME_SERVER_SILENT, Outcome.OK),
+        (Reason.NAME_SERVER_FAILED, Outcome.OK),
+        (Reason.NAME_NOT_FOUND, Outcome.FAILED),
+    ],
+)
+@needs_sockets
+async def test_silent_name_servers_do_not_end_the_echoes(
+    monkeypatch: pytest.MonkeyPatch, reason: Reason, expected: Outcome
+) -> None:
+    known = Place(Family.V4, ("127.0.0.1", 0))
+    answers: list[Place | Unresolved] = [known, Unresolved("a.test", reason, "told by the test")]
+
+    async def place_of(host: str, family: str, within: float) -> Place:
+        answer = answers.pop(0)
+        if isinstance(answer, Unresolved):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(icmp, "place_of", place_of)
+    monkeypatch.setattr(icmp, "RESOLVE_EVERY", 0.0)
+    probe = Icmp()
+    target = Target("there", "", IcmpSettings(host="a.test", interval=0.05))
+    first = await probe.measure(target, Span(0.1, 5))
+    second = await probe.measure(target, Span(0.1, 5))
+    probe.close()
+    assert first.outcome is Outcome.OK
+    assert second.outcome is expected
+    assert not answers, "asked again once the address had grown old"
 
 
 def test_echoes_must_stay_a_trickle() -> None:
