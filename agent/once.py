@@ -32,8 +32,9 @@ async def once(
     collector: Mapping[str, str],
     learned: Mapping[str, str],
 ) -> list[Window]:
-    """Measures what is named (all of trickle class if nothing is) and returns the windows. ``collector`` and ``learned``
-    are addresses that settings may speak of, the latter as far as they were learned where the machine stands.
+    """Measures what is named (all of trickle class if nothing is) and returns the windows.
+
+    ``collector`` and ``learned`` are addresses that settings may speak of; the latter only where they were learned.
 
     Raises :class:`agent.runner.UnknownAssignment`.
     """
