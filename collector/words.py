@@ -93,7 +93,7 @@ REASONS: dict[Reason, str] = {
 PROBES: dict[str, str] = {
     "icmp": _("Round-trip time"),
     "edge": _("Provider's first hop"),
-    "gateway": _("Router"),
+    "gateway": _("Default route"),
     "dns": _("Name server"),
     "tcp": _("Connection"),
     "tls": _("Certificate"),
