@@ -132,8 +132,12 @@ class Journal:
                     told = self._told() if stream is StreamName.EVIDENCE else []
                     if told or records:
                         await self._put(stream, [*told, *records], own=len(records))
-            finally:
-                if flushed is not None and not flushed.done():
+            except Exception as fault:
+                if flushed is None:
+                    raise
+                flushed.set_exception(fault)  # a mistake of ours: whoever recorded must hear of it
+            else:
+                if flushed is not None:
                     flushed.set_result(None)
 
     def _told(self) -> list[Record]:

@@ -164,8 +164,8 @@ class Spool:
                     raise
                 self._set_aside(cause)
                 result = work(self._opened())
-        except (sqlite3.Error, OSError) as error:
-            raise self._failed(cause_of(error, self._path)) from error
+        except (sqlite3.Error, OSError, SpoolDamaged) as error:
+            raise self._failed(error) from error
         if self._file is not None:
             self.counts = self._file.counts
             self.reports.extend(self._file.reports)
@@ -173,7 +173,10 @@ class Spool:
         self.unavailable = None
         return result
 
-    def _failed(self, cause: Exception) -> Exception:
+    def _failed(self, error: sqlite3.Error | OSError | SpoolDamaged) -> Exception:
+        cause = error if isinstance(error, SpoolDamaged) else cause_of(error, self._path)
+        if isinstance(cause, SpoolDamaged):  # the new file too
+            cause = SpoolFailing(f"{cause}; check or replace the disk or card")
         if isinstance(cause, SpoolUnavailable):
             self.unavailable = cause
             if not isinstance(cause, SpoolFull):

@@ -77,6 +77,26 @@ async def test_a_record_that_cannot_be_encoded_harms_no_other(tmp_path: Path, cl
     await spool.close()
 
 
+async def test_a_mistake_of_ours_is_told_to_whoever_recorded(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = await Spool.open(tmp_path / "spool.db", clock)
+    journal = Journal(spool, clock)
+
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr("agent.spool.file.SpoolFile.put", broken)
+    waiting = asyncio.create_task(journal.record(StreamName.MONITOR, window(clock)))
+    await clock.asleep()
+    clock.advance(1)
+    with pytest.raises(TypeError, match="a mistake"):
+        await waiting
+    with pytest.raises(TypeError, match="a mistake"):
+        await journal.record(StreamName.MONITOR, window(clock), urgent=True)
+    await spool.close()
+
+
 async def test_a_new_spool_has_no_unclean_stop_to_tell_of(tmp_path: Path, clock: FakeClock) -> None:
     for _ in range(2):
         spool = await Spool.open(tmp_path / "spool.db", clock)

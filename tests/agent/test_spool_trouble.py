@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.journal import Journal
-from agent.spool import Spool, SpoolFull, SpoolReadOnly
+from agent.spool import Spool, SpoolFailing, SpoolFull, SpoolReadOnly
+from agent.spool.errors import SpoolDamaged
 from tests.support.clock import FakeClock
 from tests.support.fake_collector import Behaviour, FakeCollector
 from tests.support.mounts import remount, small_disk
@@ -103,6 +104,27 @@ async def test_only_the_last_three_damaged_files_are_kept(tmp_path: Path, clock:
         await spool.close()
     names = await asyncio.to_thread(lambda: sorted(one.name for one in tmp_path.iterdir() if "damaged" in one.name))
     assert names == ["spool.db.damaged-3", "spool.db.damaged-4", "spool.db.damaged-5"]
+
+
+async def test_a_disk_that_damages_every_file_is_a_state_and_not_the_agents_end(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = await Spool.open(tmp_path / "spool.db", clock)
+    journal = Journal(spool, clock)
+
+    def damaged(*_: object, **__: object) -> None:
+        raise SpoolDamaged("page 2 is never used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.spool.file.SpoolFile.put", damaged)
+        await journal.record(StreamName.EVIDENCE, window(clock, number=1), urgent=True)
+        assert isinstance(spool.unavailable, SpoolFailing)
+        assert "check or replace the disk or card" in str(spool.unavailable)
+        assert journal.lost.evidence == 1
+    clock.advance(6)
+    await journal.record(StreamName.EVIDENCE, window(clock, number=2), urgent=True)
+    assert [one.facts["reason"] for one in await notes(spool, Event.SPOOL_DROPPED)] == ["failing"]
+    await spool.close()
 
 
 @pytest.mark.root
