@@ -37,7 +37,7 @@ class Joined(World):
     """An agent of the real collector."""
 
     def __init__(self, folder: Path, clock: FakeClock, collector: Collector, identity: Identity) -> None:
-        super().__init__(folder, clock, collector)  # type: ignore[arg-type]
+        super().__init__(folder, clock, collector)
         self.identity = identity
 
     async def open(self) -> None:
@@ -184,3 +184,30 @@ async def test_a_revoked_agent_keeps_its_data(tmp_path: Path, folder: Path, cloc
             assert world.uplink.status.token_refused
             assert world.spool.counts.batches >= 1
             assert 1 not in await numbers(collector)
+
+
+async def test_a_collector_restored_from_a_backup_takes_what_comes_after(
+    tmp_path: Path, folder: Path, clock: FakeClock
+) -> None:
+    """What the agent deleted meanwhile is gone with the newer store; it is a gap, and neither conflict nor clone."""
+    data, backup = tmp_path / "data", tmp_path / "backup"
+    await asyncio.to_thread(data.mkdir)
+    identity: Identity | None = None
+    for first in (1, 4, 7):
+        async with collecting(data, now=shared(clock), patch=in_time(clock)) as collector:
+            identity = identity or await enrolled(collector, clock)
+            async with Joined(folder, clock, collector, identity) as world:
+                streams = set(await world.spool.streams())
+                for number in range(first, first + 3):
+                    await world.record(window(clock, number=number))
+                await drained(world, clock)
+                assert streams == set(await world.spool.streams())
+                assert world.spool.counts.quarantined == 0
+            if first == 7:
+                assert set(await numbers(collector)) == {1, 2, 3, 7, 8, 9}
+                assert await collector.sql("SELECT count(*) FROM conflict") == [(0,)]
+        if first == 1:
+            await asyncio.to_thread(shutil.copytree, data, backup)
+        if first == 4:
+            await asyncio.to_thread(shutil.rmtree, data)
+            await asyncio.to_thread(shutil.copytree, backup, data)
