@@ -1,4 +1,4 @@
-"""Makes every page of ``docs/reference`` from the code: ``python -m docs.generate``, with ``--check`` only compares.
+"""Makes ``docs/reference`` and the README's table of probes: ``python -m docs.generate``; ``--check`` only compares.
 
 Each page is one small function named in :data:`PAGES`; a new page is a function and a line there.
 """
@@ -18,6 +18,8 @@ from wire.yaml_scalars import in_words
 from wire.yaml_words import LIMITS, type_words, unwrapped
 
 FOLDER = Path(__file__).parent / "reference"
+README = Path(__file__).parents[1] / "README.md"
+PROBES_BEGIN, PROBES_END = "<!-- probes -->", "<!-- end of probes -->"
 REGENERATE = "python -m docs.generate"
 WIDTH = 100
 """Columns of the commands' help, whatever terminal this runs in."""
@@ -238,6 +240,20 @@ def probes() -> str:
     return "\n".join(lines) + "\n"
 
 
+def readme() -> str:
+    """The README with its table of probes as they are now; the rest of it stays as written."""
+    from agent.probe import Right, known, load
+
+    lines = ["| Probe | Measures | Every | Needs | Costs |", "|---|---|---|---|---|"]
+    for info in map(load, known()):
+        needs = "ICMP socket" if info.needs is Right.ICMP_SOCKET else "nothing"
+        cells = [f"`{info.name}`", info.summary.rstrip("."), f"{info.every:g} s", needs, info.costs]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    before, mark, rest = _held(README).partition(PROBES_BEGIN)
+    _, end, after = rest.partition(PROBES_END)
+    return f"{before}{mark}\n" + "\n".join(lines) + f"\n{end}{after}"
+
+
 def metrics() -> str:
     """The Prometheus series."""
     from collector.prometheus.mapping import reference
@@ -316,8 +332,9 @@ PAGES: dict[str, Callable[[], str]] = {
 
 def differing() -> list[str]:
     """Pages whose file is not what the code makes now, and files that no page makes."""
-    stale = [name for name, make in PAGES.items() if _held(FOLDER / name) != make()]
-    return stale + sorted(path.name for path in FOLDER.glob("*") if path.name not in PAGES)
+    stale = [f"docs/reference/{name}" for name, make in PAGES.items() if _held(FOLDER / name) != make()]
+    stale += ["README.md"] if _held(README) != readme() else []
+    return stale + sorted(str(path) for path in FOLDER.glob("*") if path.name not in PAGES)
 
 
 def _held(path: Path) -> str:
@@ -331,11 +348,12 @@ def main(check: bool) -> None:
     if check:
         wrong = differing()
         for name in wrong:
-            click.echo(f"docs/reference/{name}: not what the code makes; run {REGENERATE}", err=True)
+            click.echo(f"{name}: not what the code makes; run {REGENERATE}", err=True)
         sys.exit(1 if wrong else 0)
     FOLDER.mkdir(exist_ok=True)
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
 
 
 if __name__ == "__main__":

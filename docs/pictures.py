@@ -21,7 +21,6 @@ def take(browser: Browser, url: str, name: str, path: str, language: str, size: 
     page = browser.new_page(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
-        device_scale_factor=1.5,
     )
     page.goto(f"{url}{path}?lang={language}", wait_until="networkidle")
     page.evaluate("document.querySelectorAll('img[loading=lazy]').forEach(one => one.loading = 'eager')")

@@ -15,6 +15,12 @@ def test_a_reference_page_is_what_the_code_makes(name):
     assert held == generate.PAGES[name](), f"docs/reference/{name} is stale: run {generate.REGENERATE}"
 
 
+def test_the_readme_lists_the_probes_as_they_are():
+    held = generate.README.read_text(encoding="utf-8")
+    assert held == generate.readme(), f"README.md is stale: run {generate.REGENERATE}"
+    assert generate.PROBES_BEGIN in held and generate.PROBES_END in held
+
+
 def test_no_page_is_left_behind():
     assert {path.name for path in generate.FOLDER.iterdir()} == set(generate.PAGES)
 
