@@ -378,9 +378,9 @@ async def test_posts_that_come_together_share_their_commits(tmp_path: Path) -> N
         agent = await collector.agent()
         await agent.post()
         counters = collector.services.store.counters
-        before = counters["commit_groups"]
+        before = counters["commits_of_posts"]
         batches = [Chain().seal(window(collector.now.boottime, f"t-{number}")) for number in range(40)]
         answers = await asyncio.gather(*(agent.post(one) for one in batches))
         assert {one.json["batches"][0]["status"] for one in answers} == {"stored"}
-        assert 1 <= counters["commit_groups"] - before <= 20
+        assert 1 <= counters["commits_of_posts"] - before <= 20
         assert await collector.sql("SELECT count(*) FROM window") == [(40,)]
