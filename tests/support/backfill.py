@@ -5,7 +5,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.support.store import Chain
 from wire.batch import AgentClock
 from wire.clock import MINUTE, SECOND, Anchor, Instant
 from wire.histogram import Histogram
-from wire.observation import Window
+from wire.observation import Observation, Window
 from wire.reasons import Outcome, Reason
 
 BOOT_AGE = 400 * 24 * 60 * MINUTE
@@ -44,7 +44,7 @@ class Backfilled:
     url: str
     now: Instant
 
-    async def take(self, source: Source, windows: list[Window]) -> None:
+    async def take(self, source: Source, windows: Sequence[Observation]) -> None:
         """Through the ledger, each two hours of windows as a batch at their end, as an agent would have sent them."""
         chain = Chain()
         for first in range(0, len(windows), BATCH):

@@ -21,7 +21,7 @@ from tests.support.backfill import Backfilled, collector
 from tests.support.prometheus import config, prometheus
 from wire.clock import HOUR, MINUTE, SECOND
 from wire.histogram import Histogram
-from wire.observation import Window
+from wire.observation import Change, Window
 from wire.reasons import Outcome, Reason
 
 NA_YUNG = Source("agent-1", "na-yung", "main", "link")
@@ -129,6 +129,34 @@ async def test_target_that_fails_is_gone_at_once_and_its_outcome_says_why(made: 
         assert failed["metric"]["target"] == "edge"
         assert len(await head.instant('phrom_outcome{outcome="failed"}', after(21.5))) == 1
         assert await head.instant('phrom_outcome{outcome="failed"}', after(22.5)) == []
+
+
+async def test_watched_state_is_a_series_per_state_each_minute_and_at_changes(made: Backfilled) -> None:
+    ends = [made.now - (10 - minute) * MINUTE for minute in range(4)]
+    held = [{"up": 60.0}, {"up": 60.0}, {"up": 20.0, "down": 40.0}, {"down": 60.0}]
+    windows = [made.window(NA_YUNG, "link", "line", end, states=one) for end, one in zip(ends, held, strict=True)]
+    boundary = windows[1].end + 20 * SECOND
+    change = Change(
+        boot=windows[0].boot,
+        start=boundary,
+        end=boundary + 3 * SECOND,
+        wall_start=0,
+        wall_end=0,
+        probe="link",
+        target="line",
+        previous="up",
+        current="down",
+    )
+    await made.take(NA_YUNG, [*windows, change])
+    found = series((await ask(made, request((0, "__name__", "phrom_state"))))[1])
+    states = {labels["state"]: [value for _, value in samples] for labels, samples in found}
+    times = [at for at, _ in found[0][1]]
+    # minute, minute, change, minute, minute; then three minutes of silence end it
+    assert [value for value in states["up"] if value == value] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert [value for value in states["down"] if value == value] == [0.0, 0.0, 1.0, 1.0, 1.0]
+    assert times[2] - times[1] == pytest.approx(20_000, abs=100)
+    spent = series((await ask(made, request((0, "__name__", "phrom_state_seconds"), (0, "state", "down"))))[1])
+    assert sum(value for _, value in spent[0][1] if value == value) == 100.0
 
 
 async def test_matchers_choose_series_and_quantiles(made: Backfilled) -> None:
