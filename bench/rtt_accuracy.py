@@ -12,9 +12,11 @@ import argparse
 import asyncio
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import msgspec
@@ -243,6 +245,9 @@ def main() -> int:
     if given.inside:
         print(msgspec.json.encode(asyncio.run(measure(given.seconds, given.busy))).decode())
         return 0
+    if os.geteuid() != 0:
+        print("rtt_accuracy: needs root, for network namespaces and nftables", file=sys.stderr)
+        return 2
     with Lab() as lab:
         here, there = lab.space("here"), lab.space("there")
         subprocess.run(command(there, "nft", "-f", "-"), input=RULES, text=True, check=True)
@@ -256,8 +261,9 @@ def main() -> int:
 
 def compare(lab: Lab, line: Line, here: str, there: str, seconds: float) -> bool:
     """Both phases."""
+    folder = tempfile.mkdtemp(prefix="phrom-bench-")
     server = subprocess.Popen(
-        command(there, sys.executable, "-m", "http.server", "8080", "--bind", THERE, "--directory", "/var/empty"),
+        command(there, sys.executable, "-m", "http.server", "8080", "--bind", THERE, "--directory", folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -271,6 +277,7 @@ def compare(lab: Lab, line: Line, here: str, there: str, seconds: float) -> bool
     finally:
         server.terminate()
         server.wait(10)
+        shutil.rmtree(folder)
     return quiet and busy
 
 
