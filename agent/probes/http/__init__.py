@@ -12,8 +12,10 @@ from msgspec import Meta
 from yarl import URL
 
 from agent import trust
+from agent.addresses import literal
 from agent.neterrors import Unresolved, finding_of, no_ipv6, without_ipv6
 from agent.probe import Finding, Span, Target, error, failed, ok, probe
+from agent.probes.dns.servers import is_public_name
 from agent.probes.http.captive import CONTROLS, Control, Controls
 from agent.probes.http.exchange import MOST_BODY, Answer, Steps, get, open_session
 from agent.probes.http.places import SCHEMES, place, plain
@@ -60,7 +62,8 @@ class Http:
         controls: Annotated[
             tuple[Control, ...],
             Meta(
-                description="pages that tell a captive portal, asked at most once a minute and only if the target fails"
+                description="pages that tell a captive portal, asked at most once a minute: if the target fails, or is "
+                "a public page without TLS and without expect_text"
             ),
         ] = CONTROLS
 
@@ -78,14 +81,14 @@ class Http:
         session = self._session
         started = time.monotonic()
         found = await _fetch(session, context, settings, span.limit * TARGET_SHARE)
-        if found.outcome is not Outcome.FAILED or not settings.controls:
+        if not settings.controls or not (found.outcome is Outcome.FAILED or _by_anyone(found, settings)):
             return found
         left = span.limit * WHOLE_SHARE - (time.monotonic() - started)
         portal = await self._controls.portal(session, settings.controls, left) if left > 0 else None
         if portal is None:
             return found
-        facts = {**found.facts, "portal": portal, "without_portal": str(found.reason)}
-        return msgspec.structs.replace(found, reason=Reason.CAPTIVE_PORTAL, facts=facts)
+        facts = {**found.facts, "portal": portal, "without_portal": str(found.reason or found.outcome)}
+        return msgspec.structs.replace(found, outcome=Outcome.FAILED, reason=Reason.CAPTIVE_PORTAL, facts=facts)
 
     async def close(self) -> None:
         """Ends the session."""
@@ -110,6 +113,14 @@ async def _fetch(
             return await visit.run(session, context, within)
     except (aiohttp.ClientError, OSError, Unresolved, ValueError) as problem:
         return _failure(problem, visit)
+
+
+def _by_anyone(found: Finding, settings: Http.Settings) -> bool:
+    """Whether a good answer could be anyone's: no certificate vouches for the page and no text of it is known. A portal
+    answers 200 to everything. An address or a name of the building's own is not asked about outside."""
+    url = URL(found.facts.get("url", ""))
+    unvouched = found.outcome is Outcome.OK and url.scheme == "http" and not settings.expect_text
+    return unvouched and is_public_name(url.host or "") and literal(url.host or "", 0) is None
 
 
 class _Visit:

@@ -216,6 +216,19 @@ async def test_a_captive_portal_is_named_when_the_target_looks_wrong():
     assert found.facts["portal"] == "localhost answered 200 instead of its known page"
 
 
+async def test_a_portal_that_answers_200_to_everything_is_not_taken_for_a_page_without_tls(monkeypatch):
+    asked = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *more, **options: asked("127.0.0.1", *more, **options))
+    async with web_server({"*": page("Please log in")}) as portal:
+        controls = [{"url": portal.url("/hotspot-detect.html", host="captive.example.com"), "expect_text": "Success"}]
+        url = portal.url("/join", host="meet.example.com")
+        found = await measure("http", url=url, controls=controls)
+        told = await measure("http", url=url, controls=controls, expect_text="Please")
+    assert (found.outcome, found.reason) == (Outcome.FAILED, Reason.CAPTIVE_PORTAL)
+    assert found.facts["without_portal"] == "ok"
+    assert told.outcome is Outcome.OK, "a page known by its text needs no control"
+
+
 async def test_a_genuine_control_means_that_the_target_itself_is_wrong():
     async with web_server({"/": page(status=500), "/genuine": page(GENUINE)}) as server:
         lying = {"url": server.url("/lie"), "expect_text": "Success"}
