@@ -130,16 +130,19 @@ async def test_a_window_moved_to_another_hour_leaves_both_hours_right(store: Sto
     first = AgentClock(BOOT, end, 0, anchor(0))
     await store.take(BAN_PHUE, EPOCH + end - fast, first, [chain.seal(window(end))])
     (number,) = await store.read(lambda connection: connection.exec_driver_sql("SELECT number FROM series").one())
+
+    def read_hours(connection: Connection) -> Any:
+        return hours(connection, [number], EPOCH, EPOCH + 4 * DAY)[number]
+
+    await store.maintain(EPOCH + 3 * DAY + 2 * HOUR)
+    assert [one.start for one in (await store.read(read_hours))] == [EPOCH + 3 * DAY], "rolled up where it seemed to be"
     true = Anchor(BOOT, end + SECOND, EPOCH + end + SECOND - fast, 10_000)
     await store.take(BAN_PHUE, EPOCH + end + SECOND - fast, AgentClock(BOOT, end + SECOND, 0, true), [])
     await settled(store)
     await store.maintain(EPOCH + 3 * DAY + 2 * HOUR)
 
-    def read(connection: Connection) -> Any:
-        span = (EPOCH, EPOCH + 4 * DAY)
-        return hours(connection, [number], *span)[number], windows(connection, [number], *span)[number]
-
-    rolled, columns = await store.read(read)
+    rolled = await store.read(read_hours)
+    columns = (await store.read(lambda c: windows(c, [number], EPOCH, EPOCH + 4 * DAY)))[number]
     assert [one.start for one in rolled] == [EPOCH + 3 * DAY - HOUR]
     assert abs(columns.end[0] - (EPOCH + end - fast)) <= columns.error[0]
 
