@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from time import monotonic
 from typing import Any
 
@@ -119,8 +120,9 @@ class Accounts:
             )
 
     async def join(self, request: JoinRequest, address: str) -> credentials.Joined:
-        """Turns a code into an agent; raises :class:`Refused` 403 (code) or 429 (too many tries from one address)."""
-        wait = self._joins.take(address, self._ticks())
+        """Turns a code into an agent; raises :class:`Refused` 403 (code) or 429 (too many failures of one address)."""
+        network = network_of(address)
+        wait = self._joins.take(network, self._ticks())
         if wait:
             raise Refused(
                 429,
@@ -139,6 +141,7 @@ class Accounts:
         except credentials.BadCode as bad:
             log.warning("join refused", address=address, why=str(bad))
             raise Refused(403, "Code not valid", str(bad), field="code") from bad
+        self._joins.give_back(network)  # only failures count: a province may enrol twenty rooms behind one address
         log.info("agent joined", agent=joined.agent, site=joined.site, role=joined.role, address=address)
         if joined.conflicts:
             log.warning("two live agents at one place", site=joined.site, agents=[joined.agent, *joined.conflicts])
@@ -194,6 +197,15 @@ class Accounts:
     def _heard_in_memory(self, identity: str) -> Instant:
         held = self.heard.get(identity)
         return held.at if held is not None else 0
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that one subscriber of IPv6 has to himself."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 _agents = select(agent.c.id, agent.c.site, agent.c.link, agent.c.role, agent.c.heard).where(agent.c.retired.is_(None))

@@ -1,5 +1,7 @@
 """The small routes of agents and operators: join, settings, token rotation, the CA, health, the OpenAPI document."""
 
+from functools import lru_cache
+
 import msgspec
 from aiohttp import web
 
@@ -119,7 +121,7 @@ async def get_settings(request: web.Request, services: Services) -> web.Response
     """The agent's settings, or 304 where it has them."""
     source = request[PRINCIPAL].source
     assert source is not None  # noqa: S101 - the gate admitted an agent
-    settings = services.handout.of(services.inventory, source, services.now())
+    settings = services.settings_of(source, services.now())
     if settings.missing:
         raise Refused(404, "Place not in the inventory", f"{settings.missing}; put it back, or retire the agent")
     headers = {"ETag": f'"{settings.revision}"', "Cache-Control": "no-cache"}
@@ -158,9 +160,12 @@ async def get_openapi(request: web.Request, _services: Services) -> web.Response
     """The OpenAPI document of the routes that this application has."""
     from collector.app import ROUTES  # here, because the application imports this module
 
-    return web.Response(
-        body=msgspec.json.encode(document(dict.fromkeys(request.app[ROUTES].values()))), content_type=_JSON
-    )
+    return web.Response(body=_described(tuple(dict.fromkeys(request.app[ROUTES].values()))), content_type=_JSON)
+
+
+@lru_cache(maxsize=1)
+def _described(routes: tuple[Route, ...]) -> bytes:
+    return msgspec.json.encode(document(routes))
 
 
 def _json(value: msgspec.Struct) -> web.Response:

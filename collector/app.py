@@ -64,6 +64,10 @@ async def _gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     route = request.app[ROUTES].get(request.match_info.route)
     if route is not None:
         request[PRINCIPAL] = await admit(request, route.permission, request.app[SERVICES])
+        if (request.content_length or 0) > route.largest:
+            raise Refused(
+                413, "Too large", f"found {request.content_length} bytes, expected at most {route.largest} bytes"
+            )
         return await handler(request)
     if request.match_info.http_exception is not None:
         return await handler(request)  # no such path or method: aiohttp's own answer

@@ -25,6 +25,12 @@ class Buckets:
             self._held.popitem(last=False)
         return 0.0 if allowed else (amount - level) / self.rate
 
+    def give_back(self, key: Hashable, amount: float = 1.0) -> None:
+        """Undoes a take that turned out to be harmless."""
+        if key in self._held:
+            level, since = self._held[key]
+            self._held[key] = (min(self.burst, level + amount), since)
+
 
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that tells a client when to come again, in whole seconds."""

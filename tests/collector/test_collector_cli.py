@@ -198,6 +198,15 @@ def test_backup_without_a_store_and_restore_of_nonsense_are_told(run: Runner) ->
     assert "cannot be read" in result.stderr
 
 
+def test_a_store_that_cannot_be_opened_is_told(run: Runner) -> None:
+    (run.folder / "data").mkdir()
+    (run.folder / "data" / "phrom.db").write_bytes(b"nonsense" * 1000)
+    result = run("serve")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "phrom.db: found file is not a database" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_help_fits_and_names_every_command(run: Runner) -> None:
     words = run("--help").stdout
     for command in ("agent", "backup", "check", "demo", "doctor", "enrol", "restore", "serve", "token"):

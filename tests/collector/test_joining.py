@@ -87,6 +87,12 @@ async def test_guessing_codes_is_slowed_per_address(tmp_path: Path) -> None:
         assert 1 <= int(limited.headers["Retry-After"]) <= 10
 
 
+async def test_many_rooms_may_join_behind_one_address(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        statuses = [(await collector.join(await collector.code(role=Role.ROOM))).status for _ in range(12)]
+        assert statuses == [200] * 12
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status", "words"),
     [

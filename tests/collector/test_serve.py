@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.accounts import network_of
 from collector.limits import MOST_KEYS, Buckets, retry_after
 from collector.province import example
 from collector.serve import _Reload, every
@@ -87,6 +88,21 @@ def test_no_more_passes_than_burst_and_rate_allow(gaps: list[float], rate: float
         now += gap
         passed += buckets.take("one", now) == 0.0
     assert passed <= burst + rate * sum(gaps) + 1e-6
+
+
+def test_what_is_given_back_never_exceeds_the_burst() -> None:
+    buckets = Buckets(rate=0.001, burst=2.0)
+    buckets.take("a", 0.0)
+    for _ in range(5):
+        buckets.give_back("a")
+    assert [buckets.take("a", 0.0) == 0.0 for _ in range(3)] == [True, True, False]
+    buckets.give_back("unknown")
+
+
+def test_one_subscriber_of_ipv6_counts_as_one() -> None:
+    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
+    assert network_of("203.0.113.5") == "203.0.113.5"
+    assert network_of("") == ""
 
 
 def test_buckets_forget_the_least_recent_key_and_stay_small() -> None:
