@@ -1,5 +1,7 @@
 """``POST /api/v1/read``: Prometheus remote read 1.0 over the store, so that a stock Prometheus answers PromQL on it."""
 
+import asyncio
+
 from aiohttp import hdrs, web
 
 from collector.body import read_body
@@ -11,13 +13,16 @@ from collector.prometheus.reader import Kept, TooMuch, read
 from collector.services import Services
 from wire.settings import Problem
 
+MOST_AT_ONCE = 2
+"""Answers made at the same time: Grafana asks for a dozen at once, and the store's other readers are for pages."""
+
 
 def routes(_services: Services) -> list[Route]:
     """The route of this module, with the memory that its answers share."""
-    kept = Kept()
+    kept, turns = Kept(), asyncio.Semaphore(MOST_AT_ONCE)
 
     async def handler(request: web.Request, services: Services) -> web.StreamResponse:
-        return await post_read(request, services, kept)
+        return await post_read(request, services, kept, turns)
 
     return [
         Route(
@@ -33,13 +38,14 @@ def routes(_services: Services) -> list[Route]:
     ]
 
 
-async def post_read(request: web.Request, services: Services, kept: Kept) -> web.Response:
+async def post_read(request: web.Request, services: Services, kept: Kept, turns: asyncio.Semaphore) -> web.Response:
     """Decodes, reads on a read connection in a thread, and answers in one piece."""
     body = await _body(request)
     province, now = services.inventory.province.id, services.now()
     try:
         queries = protocol.decode(body)
-        answer = await services.store.read(lambda connection: read(connection, queries, province, now, kept))
+        async with turns:
+            answer = await services.store.read(lambda connection: read(connection, queries, province, now, kept))
     except TooMuch as problem:
         raise Refused(422, "Too much asked at once", str(problem)) from problem
     except BadRequest as problem:

@@ -1,6 +1,8 @@
 """The shipped Prometheus configuration against a collector with its own TLS and tokens, and Alertmanager behind it."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,15 @@ def shipped(url: str, token: Path, authority: Path, alerts: str) -> str:
     return str(yaml.safe_dump(settings))
 
 
+def run_health_check(url: str, authority: Path) -> None:
+    """The collector's own check in compose.yaml."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    _, _, flag, code = compose["services"]["collector"]["healthcheck"]["test"]
+    here = code.replace("https://127.0.0.1:8480", url).replace("/var/lib/phrom/tls/ca.pem", str(authority))
+    done = subprocess.run([sys.executable, flag, here], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 async def health_of_rules(head: Served) -> list[dict[str, Any]]:
     async with head.session.get(f"{head.url}/api/v1/rules") as answer:
         groups = (await answer.json())["data"]["groups"]
@@ -70,6 +81,7 @@ async def test_shipped_configuration_reads_scrapes_and_evaluates(tmp_path: Path)
         secret = tmp_path / "token"
         await asyncio.to_thread(secret.write_text, token)
         authority = settings.tls_folder / "ca.pem"
+        await asyncio.to_thread(run_health_check, url, authority)
         async with alertmanager(tmp_path, DEPLOY / "alertmanager/alertmanager.yml") as alerts:
             text = await asyncio.to_thread(shipped, url, secret, authority, alerts.url)
             async with prometheus(tmp_path, text) as head:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import math
 import random
+import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import cramjam
 import pytest
 from sqlalchemy import Connection
 
-from collector.prometheus import reader, remote_pb2
+from collector.prometheus import reader, remote_pb2, remote_read
 from collector.prometheus.matching import Kind, matcher
 from collector.prometheus.protocol import LARGEST_REQUEST, Query
 from collector.store import Source
@@ -237,8 +238,26 @@ async def test_only_machines_that_may_read_and_people_at_the_machine(made: Backf
     assert (await ask(made, request(), Authorization="Bearer phm_wrong"))[0] == 401
 
 
-async def test_answers_are_made_beside_the_event_loop(made: Backfilled) -> None:
+async def test_few_answers_are_made_at_once_so_that_pages_have_readers_left(
+    made: Backfilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await made.take(NA_YUNG, [echoes(made, made.now - MINUTE, (10**7, 10**7))])
+    running: list[int] = []
+    now = [0]
+    lock = threading.Lock()
+
+    def counted(*arguments: object) -> bytes:
+        with lock:
+            now[0] += 1
+            running.append(now[0])
+        try:
+            return reader.read(*arguments)  # type: ignore[arg-type]
+        finally:
+            with lock:
+                now[0] -= 1
+
+    monkeypatch.setattr(remote_read, "read", counted)
     answers = await asyncio.gather(*[ask(made, request((0, "__name__", "phrom_outcome"))) for _ in range(8)])
     assert {status for status, _ in answers} == {200}
     assert len({body for _, body in answers}) == 1
+    assert max(running) <= remote_read.MOST_AT_ONCE
