@@ -244,6 +244,63 @@ def agent_retire(settings: CollectorSettings, identity: str, as_json: bool) -> N
     show({"agent": identity, "retired": True}, f"{identity}: retired", as_json)
 
 
+@main.group()
+def vantage() -> None:
+    """Where agents stand, and which of these places are on the site's link."""
+
+
+of_link = click.option("--link", help="the link, where the site has several; - for the room")
+
+
+@vantage.command("list")
+@click.argument("site", default="")
+@with_settings
+@as_json
+def vantage_list(settings: CollectorSettings, site: str, as_json: bool) -> None:
+    """List where the agents of SITE (or of all) stood; a confirmed place is marked with *."""
+    from collector import enrolment
+
+    rows = asyncio.run(enrolment.vantage_list(settings, site))
+    lines = [
+        f"{'*' if one['confirmed'] else ' '} {one['site']} {one['link'] or '-'} {one['vantage']}  "
+        f"{one['facts'].get('medium', '?')} {one['facts'].get('interface', '')}  seen {one['seen_last']}  "
+        f"{'confirmed ' + one['confirmed'] if one['confirmed'] else 'not confirmed'}"
+        for one in rows
+    ]
+    show(rows, "\n".join(lines) or "none", as_json)
+
+
+@vantage.command("confirm")
+@click.argument("site")
+@click.argument("identity", metavar="ID")
+@of_link
+@with_settings
+@as_json
+def vantage_confirm(settings: CollectorSettings, site: str, identity: str, link: str | None, as_json: bool) -> None:
+    """Confirm that the vantage ID stands on the link of SITE; agents that stand elsewhere then measure nothing."""
+    from collector import enrolment
+
+    one = asyncio.run(enrolment.confirm_vantage(settings, site, identity, link))
+    place = f"{site} ({one['link'] or '-'})"
+    words = f"{identity}: confirmed for {place}; from anywhere that is not confirmed nothing is measured there now"
+    show(one | {"confirmed": True}, words, as_json)
+
+
+@vantage.command("forget")
+@click.argument("site")
+@click.argument("identity", metavar="ID")
+@of_link
+@with_settings
+@as_json
+def vantage_forget(settings: CollectorSettings, site: str, identity: str, link: str | None, as_json: bool) -> None:
+    """Forget the vantage ID of SITE and that it was confirmed."""
+    from collector import enrolment
+
+    one = asyncio.run(enrolment.forget_vantage(settings, site, identity, link))
+    words = f"{identity}: forgotten for {site} ({one['link'] or '-'})"
+    show({"site": site, "link": one["link"], "vantage": identity, "forgotten": True}, words, as_json)
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @with_settings

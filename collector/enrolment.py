@@ -3,7 +3,7 @@
 import asyncio
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import yaml
 from sqlalchemy import Connection, select
 
-from collector import credentials
+from collector import credentials, vantages
+from collector.inventory import Site
 from collector.province import load_province
 from collector.rivals import rivals
 from collector.serve import now_utc
@@ -88,9 +89,7 @@ async def enrol(settings: CollectorSettings, site: str, role: str, link: str) ->
 
 def _place(settings: CollectorSettings, site: str, role: Role, link: str) -> str:
     """The link that an agent of this role stands for; empty for a room's."""
-    sites = load_province(settings).sites
-    if site not in sites:
-        raise NoSuchSite(f"site: found {site!r}, expected one of {', '.join(sites)}")
+    sites = _check_site(settings, site)
     links = [one.id for one in sites[site].links]
     if link and link not in links:
         raise NoSuchSite(f"link: found {link!r}, expected one of {', '.join(links) or 'none: the site has no link'}")
@@ -166,6 +165,59 @@ async def tokens(settings: CollectorSettings) -> list[dict[str, Any]]:
         return found
 
     return await _write(settings, read)
+
+
+async def vantage_list(settings: CollectorSettings, site: str) -> list[dict[str, Any]]:
+    """Where agents of a site (or of all) stood; raises :class:`NoSuchSite`."""
+    found = await _write(settings, lambda c, _at: vantages.known(c, site))
+    if site and not found:
+        await asyncio.to_thread(_check_site, settings, site)
+    return [_vantage_data(one) for one in found]
+
+
+async def confirm_vantage(settings: CollectorSettings, site: str, identity: str, link: str | None) -> dict[str, Any]:
+    """Confirms where an agent stands; raises :class:`NoSuchSite`, :class:`collector.vantages.NoSuchVantage`."""
+    return await _on_vantage(settings, vantages.confirm, site, identity, link)
+
+
+async def forget_vantage(settings: CollectorSettings, site: str, identity: str, link: str | None) -> dict[str, Any]:
+    """Takes a vantage out; raises :class:`NoSuchSite`, :class:`collector.vantages.NoSuchVantage`."""
+    return await _on_vantage(settings, vantages.forget, site, identity, link)
+
+
+async def _on_vantage(
+    settings: CollectorSettings, change: Callable[..., vantages.Vantage], site: str, identity: str, link: str | None
+) -> dict[str, Any]:
+    place = "" if link == vantages.ROOM else link
+    try:
+        one = await _write(settings, lambda c, at: change(c, at, site, identity, place, who=_who()))
+    except vantages.NoSuchVantage:
+        await asyncio.to_thread(_check_site, settings, site)  # the site's name may be what is wrong
+        raise
+    return _vantage_data(one)
+
+
+def _check_site(settings: CollectorSettings, site: str) -> Mapping[str, Site]:
+    """The inventory's sites, of which this is one; raises :class:`NoSuchSite`."""
+    sites = load_province(settings).sites
+    if site not in sites:
+        raise NoSuchSite(f"site: found {site!r}, expected one of {', '.join(sites)}")
+    return sites
+
+
+def _vantage_data(one: vantages.Vantage) -> dict[str, Any]:
+    return {
+        "site": one.site,
+        "link": one.link,
+        "vantage": one.id,
+        "facts": one.facts,
+        "address": one.address,
+        "agent": one.agent,
+        "seen_first": _iso(one.seen_first),
+        "seen_last": _iso(one.seen_last),
+        "confirmed": _iso(one.confirmed) if one.confirmed is not None else None,
+        "who": one.who,
+    }
 
 
 async def _write(settings: CollectorSettings, function: Callable[[Connection, Instant], _T]) -> _T:

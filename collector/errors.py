@@ -6,8 +6,19 @@ from collector.saving import BadBackup
 from collector.serve import CannotStart
 from collector.store import CannotOpen, CannotWrite
 from collector.tls import BadCertificate
+from collector.vantages import NoSuchVantage
 
 
 def expected() -> tuple[type[Exception], ...]:
     """What a command may end with."""
-    return (BadBackup, BadCertificate, BadCode, BadToken, CannotOpen, CannotStart, CannotWrite, NoSuchSite)
+    return (
+        BadBackup,
+        BadCertificate,
+        BadCode,
+        BadToken,
+        CannotOpen,
+        CannotStart,
+        CannotWrite,
+        NoSuchSite,
+        NoSuchVantage,
+    )

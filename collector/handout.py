@@ -28,22 +28,22 @@ class Handout:
 
     def __init__(self) -> None:
         self._inventory: Inventory | None = None
-        self._held: dict[tuple[str, str, str], tuple[Instant, Settings]] = {}
+        self._held: dict[tuple[str, str, str], tuple[Instant, tuple[str, ...], Settings]] = {}
 
-    def of(self, inventory: Inventory, source: Source, now: Instant) -> Settings:
-        """The settings of an agent of that site, link and role."""
+    def of(self, inventory: Inventory, source: Source, now: Instant, vantages: tuple[str, ...] = ()) -> Settings:
+        """The settings of an agent of that site, link and role; ``vantages`` are those confirmed for its link."""
         if inventory is not self._inventory:
             self._held.clear()
             self._inventory = inventory
         place = (source.site, source.link, source.role)
         held = self._held.get(place)
-        if held is not None and 0 <= now - held[0] < KEPT:
-            return held[1]
+        if held is not None and 0 <= now - held[0] < KEPT and held[1] == vantages:
+            return held[2]
         try:
-            derived = agent_settings(inventory, source.site, source.link, source.role, now)
+            derived = agent_settings(inventory, source.site, source.link, source.role, now, vantages)
         except NoSuchPlace as error:
             made = Settings("", b"", str(error))
         else:
             made = Settings(derived.revision, msgspec.json.encode(derived))
-        self._held[place] = (now, made)
+        self._held[place] = (now, vantages, made)
         return made

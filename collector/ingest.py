@@ -67,7 +67,9 @@ async def post_observations(request: web.Request, services: Services) -> web.Res
     limits = Limits(series=services.settings.limits.series_per_agent)
     taken = await services.store.take(source, received, envelope.clock, envelope.batches, limits)
     heard = await _hear_answers(services, source, envelope)
-    _tell(request, services, source, envelope, taken)
+    client = client_of(request, proxy_declared=services.settings.behind_tls_proxy)
+    _tell(client, services, source, envelope, taken)
+    await services.vantages.landed(taken.landed, client)
     _count(services, taken, len(body))
     now = services.now()
     receipt = Receipt(
@@ -77,7 +79,7 @@ async def post_observations(request: web.Request, services: Services) -> web.Res
         batches=taken.receipts,
         orders=services.orders.waiting(source.agent, now),
         heard=heard,
-        settings=services.handout.of(services.inventory, source, now).revision,
+        settings=services.settings_of(source, now).revision,
     )
     services.tally.took(perf_counter() - begun)
     return web.Response(body=_encode(receipt), content_type="application/json")
@@ -129,10 +131,9 @@ def _place_of(words: str) -> str:
     return rest.rstrip("`").lstrip(".") if found else ""
 
 
-def _tell(request: web.Request, services: Services, source: Source, envelope: Envelope, taken: Taken) -> None:
+def _tell(client: str, services: Services, source: Source, envelope: Envelope, taken: Taken) -> None:
     """Picture and accounts hear of it, after the commit. The picture itself never lets late data stand for now."""
     now = services.now()
-    client = client_of(request, proxy_declared=services.settings.behind_tls_proxy)
     services.accounts.hear(source, now, client, envelope.agent_version, envelope.settings)
     services.picture.heard(
         source,

@@ -97,6 +97,7 @@ async def opened(
             services.authority = await asyncio.to_thread(_authority, settings)
         await accounts.refresh()
         await services.orders.load()
+        await services.vantages.refresh()
         await services.picture.rebuild(store)
         await keep(store, inventory, now())
         yield services
@@ -182,6 +183,7 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
 
     found = [
         ("tokens", every(1.0, "reading tokens", services.accounts.refresh)),
+        ("vantages", every(1.0, "reading vantages", services.vantages.refresh)),
         ("flush", every(15.0, "writing who was heard", flush)),
         ("maintain", every(60.0, "keeping the store", maintain)),
         ("inventory", every(10.0, "reading the inventory", _Reload(services))),

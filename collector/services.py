@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from collector.accounts import Accounts
-from collector.handout import Handout
+from collector.handout import Handout, Settings
 from collector.inventory import Inventory
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.settings import CollectorSettings
-from collector.store import CannotWrite, Store
+from collector.store import CannotWrite, Source, Store
 from collector.tally import Tally
+from collector.vantages import Vantages
 from wire.clock import Instant
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ class Services:
     handout: Handout = field(default_factory=Handout)
     """The agents' settings, derived from the inventory."""
     stopping: bool = False
+    vantages: Vantages = field(init=False)
+    """Where agents stood, and what of it IT confirmed."""
+
+    def __post_init__(self) -> None:
+        self.vantages = Vantages(self.store)
+
+    def settings_of(self, source: Source, now: Instant) -> Settings:
+        """What an agent of that place is told to run."""
+        return self.handout.of(self.inventory, source, now, self.vantages.confirmed(source.site, source.link))
 
     async def not_ready(self) -> str:
         """Why data cannot be taken now; empty when it can: both sides of the store answer, and it is not stopping."""

@@ -83,7 +83,7 @@ def picture_of(services: Services, site: str, now: Instant) -> SitePicture:
 
 
 def _expected(services: Services, source: Source, now: Instant) -> tuple[Expected, ...]:
-    body = services.handout.of(services.inventory, source, now).body
+    body = services.settings_of(source, now).body
     return _assigned(body) if body else ()  # its place is no longer in the inventory: nothing is expected of it
 
 

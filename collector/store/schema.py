@@ -107,6 +107,21 @@ audit = Table(
     Column("detail", Text, nullable=False, server_default=""),
 )
 
+vantage = Table(
+    "vantage",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("link", Text, primary_key=True),  # empty: the room's
+    Column("id", Text, primary_key=True),
+    Column("facts", Text, nullable=False, server_default="{}"),  # JSON; never a private address
+    Column("address", Text, nullable=False, server_default=""),  # public, as the collector saw it
+    Column("agent", Text, nullable=False),
+    Column("seen_first", BigInteger, nullable=False),
+    Column("seen_last", BigInteger, nullable=False),
+    Column("confirmed", BigInteger),
+    Column("who", Text),  # confirmed it
+)
+
 stream = Table(
     "stream",
     metadata,

@@ -196,6 +196,20 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_table(
+        "vantage",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("link", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("address", sa.Text(), server_default="", nullable=False),
+        sa.Column("agent", sa.Text(), nullable=False),
+        sa.Column("seen_first", sa.BigInteger(), nullable=False),
+        sa.Column("seen_last", sa.BigInteger(), nullable=False),
+        sa.Column("confirmed", sa.BigInteger(), nullable=True),
+        sa.Column("who", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("site", "link", "id"),
+    )
+    op.create_table(
         "window",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("series", sa.Integer(), nullable=False),
