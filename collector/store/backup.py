@@ -46,6 +46,7 @@ def back_up(store: Path, target: Path, progress: Callable[[int, int], None] | No
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # takes the snapshot
             partial.unlink(missing_ok=True)
+            dialect.own(partial)
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 source.backup(
                     copy,
@@ -76,6 +77,7 @@ def restore(backup: Path, store: Path, now: Instant, who: str = "restore") -> In
     partial = store.with_name(store.name + ".restoring")
     partial.unlink(missing_ok=True)
     store.parent.mkdir(parents=True, exist_ok=True)
+    dialect.own(partial)
     newest: Instant | None
     with (
         closing(sqlite3.connect(f"file:{backup}?mode=ro", uri=True)) as source,

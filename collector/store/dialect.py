@@ -3,6 +3,8 @@
 PostgreSQL comes later; it then gets the same functions here and nothing else of the store changes.
 """
 
+import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ def connect(path: Path, *, read_only: bool, pool_size: int = 1) -> Engine:
 
     Durability: WAL with ``synchronous=FULL``, so COMMIT returns after the WAL reached the disk (sqlite.org/wal.html).
     """
+    if not read_only:
+        own(path)
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
         poolclass=QueuePool,
@@ -58,6 +62,13 @@ def connect(path: Path, *, read_only: bool, pool_size: int = 1) -> Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def own(path: Path) -> None:
+    """Makes a missing file one that only its owner reads; SQLite gives the log beside it the same rights. Where that
+    cannot be, opening it says why."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def insert_new(table: str, columns: tuple[str, ...]) -> str:

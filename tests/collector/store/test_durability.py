@@ -296,6 +296,20 @@ def test_the_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_nobody_else_reads_the_store_even_in_a_folder_open_to_all(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = Store.open(tmp_path / "phrom.db")
+        rights = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        back_up(tmp_path / "phrom.db", tmp_path / "backup")
+        made.close()
+        restore(tmp_path / "backup", tmp_path / "restored.db", NOW)
+    finally:
+        os.umask(before)
+    assert rights == {"phrom.db": 0o600, "phrom.db-wal": 0o600, "phrom.db-shm": 0o600}
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("backup", "restored.db")] == [0o600, 0o600]
+
+
 def test_what_cannot_be_opened_says_why_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         CannotOpen, match=r"nowhere/phrom.db: found unable to open database file, expected the collector"
