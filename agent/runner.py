@@ -11,7 +11,7 @@ from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
 from agent.measuring import Measuring, Ready, Records, Seen, Where
 from agent.probe import Finding, Probe, error, load, skipped
-from agent.schedule import Due, Plan, first, following, hindrance, plan, settle
+from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle
 from agent.vantage import Vantage
 from wire.batch import StreamName
 from wire.clock import SECOND, Corrected, Instant
@@ -55,6 +55,8 @@ class _Job:
         self.assignment = assignment
         self.ended = False
         self.windows: set[asyncio.Task[Window | None]] = set()
+        self.until = 0
+        """Boottime at which the last continuous window ends; 0 where none is to be followed."""
 
 
 class Runner:
@@ -210,8 +212,11 @@ class Runner:
         while not job.ended:
             await self._until(due.at, job)
             now = self._now_utc()
+            if job.until:  # however the time was corrected meanwhile, it begins where the one before it ended
+                due = chained(cadence, now - (self._clock.boottime() - job.until))
             settled = settle(cadence, due, now)
             if settled != due or now < due.at:
+                job.until = job.until if settled == due else 0
                 due = settled
             elif not job.ended:
                 await self._run_due(ready, job, cadence, due)
@@ -225,7 +230,8 @@ class Runner:
         elif not cadence.continuous:
             await self._once(ready, due.window / SECOND, "", None)
         elif len(job.windows) < 2:  # the one before may still be waiting for its last answers; a third one hangs
-            since = self._clock.boottime() - (self._now_utc() - due.at)
+            since = job.until or self._clock.boottime() - (self._now_utc() - due.at)
+            job.until = since + due.window
             task = asyncio.create_task(self._once(ready, due.window / SECOND, "", since))
             job.windows.add(task)
             task.add_done_callback(job.windows.discard)

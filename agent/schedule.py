@@ -83,12 +83,16 @@ def following(plan: Plan, due: Due, now: Instant) -> Due:
     """The run after ``due``. One that took longer than its cadence takes the next point of the grid: what was missed
     is not made up for."""
     if plan.continuous:
-        start = due.at + due.window
-        return Due(start, until_grid(plan, start))
+        return chained(plan, due.at + due.window)
     point = grid_after(plan, max(due.at, now))
     if point - due.at < plan.every // 4:  # the run soon after a start fell just before the grid
         point += plan.every
     return Due(point, plan.window)
+
+
+def chained(plan: Plan, end: Instant) -> Due:
+    """The continuous window that follows one which ends at ``end``; it ends on the grid, whatever that makes of it."""
+    return Due(end, until_grid(plan, end))
 
 
 def settle(plan: Plan, due: Due, now: Instant) -> Due:

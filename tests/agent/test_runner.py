@@ -631,3 +631,23 @@ def test_of_two_assignments_of_one_name_the_first_counts(fake: Callable[..., Non
         assert [entry["event"] for entry in log] == ["assignments of the same name: the first counts"]
 
     warp(story())
+
+
+@pytest.mark.parametrize("off", [1_500_000, -1_500_000, 40, -40, 3 * SECOND, -3 * SECOND, HOUR + 17 * SECOND])
+def test_continuous_windows_stay_back_to_back_when_the_time_is_corrected(fake: Callable[..., None], off: int) -> None:
+    async def story() -> None:
+        world = World()
+        fake(good, every=60.0, window=60.0)
+        world.runner.apply(AgentSettings(assignments=[one()]))
+        running = asyncio.create_task(world.runner.run())
+        await asyncio.sleep(150)
+        world.times.learn(Anchor(world.clock.boot, world.clock.boottime(), world.clock.wall() + off, 1000))
+        await asyncio.sleep(400)
+        await world.runner.stop()
+        await running
+        windows = world.kept.windows
+        assert len(windows) >= 8
+        assert all(after.start == before.end for before, after in itertools.pairwise(windows))
+        assert {(window.wall_end + off) % MINUTE // SECOND for window in windows[-3:]} == {0}
+
+    warp(story())
