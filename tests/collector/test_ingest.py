@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -215,6 +216,18 @@ async def test_a_compression_bomb_is_refused_and_harms_nobody(tmp_path: Path) ->
         assert (refused.status, beside.status) == (413, 200)
         assert "unpacks to more" in refused.problem["detail"]
         assert collector.services.tally.refusals[413] == 1
+
+
+def test_a_bomb_is_never_unpacked_further_than_the_limit() -> None:
+    bomb = gzip.compress(b" " * (100 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused):
+            _gunzip(bomb, LARGEST_ENVELOPE)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * LARGEST_ENVELOPE
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def rewritten(file: Path, change: Callable[[dict[str, bytes]], None]) -> None:
         (lambda held: held.pop("phrom.db"), "lacks phrom.db; the file is damaged or cut short"),
         (lambda held: held.update({"../evil": b"x"}), "holds '../evil', which no backup holds"),
         (lambda held: held.update({"/etc/passwd": b"x"}), "which no backup holds"),
+        (lambda held: held.update({"tls/another.key": b"x"}), "holds 'tls/another.key', which no backup holds"),
         (lambda held: held.pop("manifest.json"), "it does not begin with manifest.json"),
         (
             lambda held: held.update({"manifest.json": held["manifest.json"].replace(b'"format": 1', b'"format": 2')}),
