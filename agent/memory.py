@@ -29,8 +29,11 @@ def give_back() -> None:
 
 @cache
 def _libc() -> Any:
-    """glibc, or ``None`` where another C library runs us."""
-    import ctypes
+    """glibc, or ``None`` where another C library runs us or none may be called."""
+    try:
+        import ctypes
 
-    libc = ctypes.CDLL(None)
+        libc = ctypes.CDLL(None)
+    except (ImportError, OSError):  # a Python without libffi: nothing but a few megabytes is lost
+        return None
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
