@@ -88,7 +88,11 @@ class Probe(Protocol):
     """The one method every probe has."""
 
     async def measure(self, target: Target, span: Span) -> Finding:
-        """One window or one test. Raises nothing on a bad target: that is a ``failed`` finding."""
+        """One window or one test. Raises nothing on a bad target: that is a ``failed`` finding.
+
+        Cancelled (the agent stops, the assignment is gone), it may return what it has instead of raising: the window
+        is then recorded as long as it was.
+        """
 
 
 class ProbeInfo(NamedTuple):
