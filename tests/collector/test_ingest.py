@@ -56,7 +56,9 @@ async def test_late_data_is_stored_and_counted_but_is_not_now(tmp_path: Path) ->
         late = window(collector.now.boottime - 2 * HOUR, outcome=Outcome.FAILED)
         assert (await agent.post(agent.chain.seal(late))).json["batches"][0]["status"] == "stored"
         assert collector.services.tally.late == 1
-        assert collector.services.picture.site("na-yung", collector.now.at).failing == ()
+        now = collector.services.picture.site("na-yung", collector.now.at)
+        assert now.failing == ()
+        assert [one.window.outcome for one in now.series] == [Outcome.OK]
 
 
 async def test_a_record_without_an_anchor_is_kept_as_time_unknown(tmp_path: Path) -> None:
