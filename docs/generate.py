@@ -27,6 +27,7 @@ WIDTH = 100
 
 def wire_schema() -> str:
     """JSON Schema (2020-12) of everything agent and collector say to each other."""
+    from collector.openapi import one_line
     from wire.batch import Batch, Envelope, Receipt
     from wire.observation import Observation
     from wire.settings import AgentSettings, JoinAnswer, JoinRequest, Problem, TokenAnswer
@@ -34,8 +35,8 @@ def wire_schema() -> str:
 
     bodies = [Envelope, Batch, Observation, Receipt, AgentSettings, JoinRequest, JoinAnswer, TokenAnswer, Problem]
     references, found = msgspec.json.schema_components(bodies, ref_template="#/$defs/{name}")
-    definitions = {name: _tidy(one) for name, one in found.items()}
-    definitions["Observation"] = _tidy(references[bodies.index(Observation)])
+    definitions = {name: one_line(one) for name, one in found.items()}
+    definitions["Observation"] = one_line(references[bodies.index(Observation)])
     names = ["Envelope", "Batch", "Observation", "Receipt", "AgentSettings", "JoinRequest", "JoinAnswer"]
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -52,16 +53,6 @@ def definition_of(name: str) -> str:
     """The definition in the schema for a golden file of this name."""
     kinds = {"envelope": "Envelope", "receipt": "Receipt", "settings": "AgentSettings"}
     return next((kind for begin, kind in kinds.items() if name.startswith(begin)), "Batch")
-
-
-def _tidy(value: Any) -> Any:
-    """Descriptions on one line: docstrings break where the source does."""
-    if isinstance(value, dict):
-        return {
-            key: " ".join(one.split()) if key == "description" and isinstance(one, str) else _tidy(one)
-            for key, one in value.items()
-        }
-    return [_tidy(one) for one in value] if isinstance(value, list) else value
 
 
 def agent_settings() -> str:

@@ -189,7 +189,7 @@ async def test_a_declared_length_beyond_the_limit_is_refused_before_it_is_read(t
         ]
         writer.write("\r\n".join(head).encode() + b"\r\n\r\n")  # and not a byte of the body
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
-        assert answer == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+        assert answer.startswith(b"HTTP/1.1 413 ")
         writer.close()
         await writer.wait_closed()
 
