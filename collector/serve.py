@@ -178,6 +178,8 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
         )
 
     async def flush() -> None:
+        now = services.now()
+        await services.vantages.seen([services.picture.site(site, now) for site in services.picture.sites()], now)
         await services.accounts.flush()
         await services.orders.expire()
 

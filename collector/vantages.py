@@ -5,6 +5,7 @@ itself: as long as a person confirmed none, nothing is held back. Once one is co
 confirmed vantages only and skip everything else as ``not_on_this_link`` (DESIGN §2).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,20 +13,25 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from collector.credentials import note
+from collector.picture import SitePicture
 from collector.store import CannotWrite, Landed, Store
 from collector.store.schema import audit
 from collector.store.schema import vantage as table
-from wire.clock import Instant
+from wire.clock import HOUR, Instant
 from wire.observation import Change, Observation
 
 PROBE = "vantage"
-NOWHERE = "none"
-"""What an agent without a default route says of where it stands."""
+IDENTITY = re.compile(r"[0-9a-f]{4,64}")
+"""What is taken for a vantage's id. People copy it into commands, so nothing else is; ``none`` is having no route."""
 FACTS = ("medium", "interface", "gateway_hash", "speed_bits_per_second", "duplex")
 """What is kept of a change's facts; an address of the site's own network is not among them."""
 LONGEST_FACT = 80
+TOLD_EVERY = HOUR
+"""How old ``seen_last`` may be while an agent stands there; written oftener it would tell no more."""
 MOST = 50
 """Vantages kept of one link; beyond it, those unconfirmed and unseen longest go. A notebook may stand anywhere."""
+MOST_WAITING = 1000
+"""Vantages held in memory while the disk takes nothing."""
 ROOM = "-"
 """How a command names the place of an agent without a link: the room."""
 
@@ -57,7 +63,11 @@ class Vantage:
 
 def tells_vantage(observation: Observation) -> bool:
     """Whether this is the change that says where an agent stands now."""
-    return isinstance(observation, Change) and observation.probe == PROBE and observation.current not in ("", NOWHERE)
+    return (
+        isinstance(observation, Change)
+        and observation.probe == PROBE
+        and IDENTITY.fullmatch(observation.current) is not None
+    )
 
 
 def vantage_of(one: Landed, address: str) -> Vantage:
@@ -69,6 +79,17 @@ def vantage_of(one: Landed, address: str) -> Vantage:
     facts = {name: change.facts[name][:LONGEST_FACT] for name in FACTS if name in change.facts}
     source = one.source
     return Vantage(source.site, source.link, change.current, facts, "" if one.late else address, source.agent, at, at)
+
+
+def standing(picture: SitePicture, now: Instant) -> dict[tuple[str, str], tuple[str, Instant]]:
+    """Where the live agents of a site stand now, as their newest windows say: (link, id) -> agent, last seen."""
+    live = {(one.source.link, one.source.role): one.source.agent for one in picture.agents if not one.silent(now)}
+    newest: dict[tuple[str, str], tuple[Instant, str]] = {}
+    for one in picture.series:
+        place = (one.key.link, one.key.role)
+        if place in live and not one.stale(now) and IDENTITY.fullmatch(one.window.vantage):
+            newest[place] = max(newest.get(place, (0, "")), (one.end, one.window.vantage))
+    return {(place[0], identity): (live[place], end) for place, (end, identity) in newest.items()}
 
 
 def learn(connection: Connection, found: Iterable[Vantage]) -> None:
@@ -86,7 +107,8 @@ def learn(connection: Connection, found: Iterable[Vantage]) -> None:
             continue
         news: dict[str, object] = {"seen_first": min(held.seen_first, one.seen_first)}
         if one.seen_last >= held.seen_last:
-            news |= {"facts": facts, "agent": one.agent, "seen_last": one.seen_last}
+            news |= {"agent": one.agent, "seen_last": one.seen_last}
+            news |= {"facts": facts} if one.facts else {}
             news |= {"address": one.address} if one.address else {}
         connection.execute(update(table).where(here).values(news))
     for site, link in places:
@@ -183,7 +205,20 @@ class Vantages:
         again by :meth:`refresh`."""
         found = [vantage_of(one, address) for one in landed if tells_vantage(one.observation)]
         if found:
-            self._waiting = (self._waiting + found)[-MOST:]
+            self._waiting = (self._waiting + found)[-MOST_WAITING:]
+            await self._write()
+
+    async def seen(self, pictures: Iterable[SitePicture], now: Instant) -> None:
+        """Notes where live agents stand, about once an hour: a place that was forgotten, or whose change was lost with
+        a spool, is learned again while an agent stands there."""
+        found = []
+        for picture in pictures:
+            held = {(one.link, one.id): one.seen_last for one in self.of(picture.site)}
+            for (link, identity), (agent, end) in standing(picture, now).items():
+                if end - held.get((link, identity), 0) >= TOLD_EVERY:
+                    found.append(Vantage(picture.site, link, identity, {}, "", agent, end, end))
+        if found:
+            self._waiting += found
             await self._write()
 
     async def _write(self) -> None:
@@ -191,7 +226,7 @@ class Vantages:
         try:
             await self._store.write(lambda connection: learn(connection, found))
         except CannotWrite:
-            self._waiting = (found + self._waiting)[-MOST:]
+            self._waiting = (found + self._waiting)[-MOST_WAITING:]
             return
         await self._read()
 

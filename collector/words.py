@@ -124,3 +124,11 @@ ROLES: dict[str, str] = {
     "room": _("measures the room"),
     "both": _("measures link and room"),
 }
+
+MEDIA: dict[str, str] = {
+    "cable": _("network cable"),
+    "wifi": _("Wi-Fi"),
+    "mobile": _("mobile network"),
+    "other": _("another kind of line"),
+}
+"""What an agent's default route leaves by."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from collector.board.charts import Point, chart
 from collector.board.render import language_of, page
+from collector.board.standing import stands
 from collector.board.views import Day, Words, board_rows, facts, fault_lines, groups, main_duration, rival_agents
 from collector.gate import ANYONE, PERSON, Route
 from collector.inventory import Inventory, Site, occurrences
@@ -157,6 +158,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         for one in (Expected(series.key.probe, series.key.target, series.key.platform) for series in picture.series)
     }
     shown = picture.failing if picture.state is not State.SILENT else ()
+    places = stands(services.vantages.of(site), picture, words, now)
     return page(
         request,
         template,
@@ -171,7 +173,9 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         wrong=fault_lines(shown, words, now),
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
         rivals=rival_agents(picture, now),
-        facts=facts(picture, words, _about(listed, inventory, words, now)),
+        facts=[*facts(picture, words, _about(listed, inventory, words, now)), *places.facts],
+        unconfirmed=places.unconfirmed,
+        elsewhere=places.elsewhere,
         groups=groups(picture, days, charts, words, now),
     )
 
