@@ -69,11 +69,13 @@ def query(expression: str, legend: str = "", ref: str = "A", *, instant: bool = 
     return made.instant().format(PromQueryFormat.TIME_SERIES) if instant else made.range()
 
 
-def worst_outcome(by: str, selector: str, span: str = "$__rate_interval") -> str:
-    """PromQL: the worst outcome as its code (:data:`OUTCOME_CODES`), by these labels."""
+def worst_outcome(by: str, selector: str) -> str:
+    """PromQL: the worst outcome as its code (:data:`OUTCOME_CODES`), by these labels. Where none of the bad ones is 1,
+    what is left is 0, the code of ``ok``."""
     terms = " or ".join(
-        f'(max_over_time(phrom_outcome{{outcome="{outcome}",{selector}}}[{span}]) == 1) * {code}'
+        f'(max_over_time(phrom_outcome{{outcome="{outcome}",{selector}}}[$__rate_interval]) * {code})'
         for outcome, code, _, _ in OUTCOME_CODES
+        if code
     )
     return f"max by ({by}) ({terms})"
 

@@ -64,11 +64,15 @@ class Line(NamedTuple):
 def stretch(times: Sequence[int], series: Series) -> Stretch:
     """From windows that ended at ``times``, at least one, ascending."""
     silence = silence_of(times)
+    alike: dict[tuple[float | None, ...], Run] = {}  # of four outcomes, two or three are all zeros
     runs: dict[str, Run] = {}
     for label_value, values in series.items():
-        at, found, alive = with_stale_markers(times, values, silence)
-        if at:
-            runs[label_value] = Run(values[0] is not None, alive, len(at), pack_samples(at, found))
+        same = tuple(values)
+        if same not in alike:
+            at, found, alive = with_stale_markers(times, values, silence)
+            alike[same] = Run(values[0] is not None, alive, len(at), pack_samples(at, found))
+        if alike[same].number:
+            runs[label_value] = alike[same]
     return Stretch(times[0], times[-1], silence, runs)
 
 
