@@ -13,7 +13,7 @@ from collector.prometheus.mapping import FAMILIES
 from collector.store import Source
 from dashboards import HERE, generated
 from dashboards.parts import BLUE, GREY, ORANGE, OUTCOME_CODES, SKY, VERMILLION
-from tests.support.backfill import SITES, collector, synthetic_hours
+from tests.support.backfill import SITES, collector, real_now, synthetic_hours
 from tests.support.prometheus import Served, config, prometheus
 from wire.clock import HOUR
 
@@ -167,7 +167,7 @@ async def _answers(head: Served, board: dict[str, Any], now: float, name: str) -
         for target in panel["targets"]:
             expression = substituted(target["expr"], **chosen)
             if target.get("instant"):
-                at = now + 60 if "phrom_current" in expression else now
+                at = real_now() / 1e6 if "phrom_current" in expression else now
                 rows = await head.instant(expression, at)
             else:
                 rows = await head.ranged(expression, now - 6 * HOUR / 1e6, now, 60)
