@@ -14,6 +14,7 @@ from collector.orders import Orders
 from collector.picture import Picture
 from collector.settings import CollectorSettings
 from collector.store import CannotWrite, Source, Store
+from collector.store.dialect import touch
 from collector.tally import Tally
 from collector.vantages import Vantages
 from wire.clock import Instant
@@ -62,7 +63,7 @@ class Services:
         try:
             async with asyncio.timeout(READY_WITHIN):
                 await self.store.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
-                await self.store.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+                await self.store.write(touch)
         except TimeoutError:
             return f"the store did not answer within {READY_WITHIN:.0f} s"
         except (CannotWrite, DBAPIError) as error:

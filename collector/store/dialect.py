@@ -71,6 +71,13 @@ def own(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
+def touch(connection: Connection) -> None:
+    """Writes a page that says what it said before: the commit of a transaction that changed nothing never meets the
+    disk, and would succeed on a full one."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
+
+
 def insert_new(table: str, columns: tuple[str, ...]) -> str:
     """SQL that inserts rows and leaves those alone whose key exists."""
     marks = ", ".join("?" * len(columns))

@@ -1,10 +1,11 @@
 """``POST /api/v1/observations``: what is taken, what is refused and in which words, and that nothing harms the rest."""
 
 import asyncio
+import contextlib
 import gzip
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from collector.ingest import read_envelope
 from collector.problems import Refused
 from collector.store import CannotWrite
 from tests.support.collecting import OBSERVATIONS, Now, collecting
+from tests.support.mounts import small_disk
 from tests.support.store import Chain, clock, sealed, window
 from wire.batch import LARGEST_ENVELOPE, Envelope, StreamName
 from wire.clock import HOUR, MINUTE, SECOND
@@ -331,6 +333,32 @@ async def test_a_full_disk_defers_and_the_agent_is_still_heard(tmp_path: Path, m
             assert "heard" not in told  # the answers were not written down either: they are told again
             assert collector.services.picture.site("na-yung", collector.now.at).heard == collector.now.at
         assert (await agent.post(batch)).json["batches"][0]["status"] == "stored"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "8m") as folder:
+        yield folder
+
+
+@pytest.mark.root
+async def test_a_collector_on_a_full_disk_is_not_ready(disk: Path) -> None:
+    def fill() -> None:
+        with contextlib.suppress(OSError), (disk / "fill").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+
+    async with collecting(disk) as collector:
+        answer = await collector.ask("GET", "/readyz")
+        assert answer.status == 200
+        await asyncio.to_thread(fill)
+        for _ in range(1000):  # the log beside the store may have room left in its last page
+            answer = await collector.ask("GET", "/readyz")
+            if answer.status != 200:
+                break
+        assert answer.problem["detail"].startswith("the store does not answer: database or disk is full"), answer
+        await asyncio.to_thread((disk / "fill").unlink)
+        assert (await collector.ask("GET", "/readyz")).status == 200
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
