@@ -33,6 +33,7 @@ def expiry_steps(now: Instant, keep: Retention) -> list[Callable[[Connection], i
         _rows("window", now - keep.windows * DAY),  # those whose time stayed unknown; the others are packed long since
         _rows("record", now - keep.evidence * DAY),
         _rows("conflict", now - keep.evidence * DAY),
+        lambda connection: _forget_vantages(connection, now - keep.windows * DAY),
         lambda connection: _forget_batches(connection, now - keep.evidence * DAY),
     ]
 
@@ -61,6 +62,14 @@ def _rows(table: str, before: Instant) -> Callable[[Connection], int]:
         ).rowcount
 
     return step
+
+
+def _forget_vantages(connection: Connection, before: Instant) -> int:
+    """Places where nobody stands any more; what a person confirmed stays until a person takes it back. The table is
+    small (collector.vantages bounds it), so one step is enough."""
+    return connection.exec_driver_sql(
+        "DELETE FROM vantage WHERE confirmed IS NULL AND seen_last < ?", (before,)
+    ).rowcount
 
 
 def _forget_batches(connection: Connection, before: Instant) -> int:

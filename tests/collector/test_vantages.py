@@ -149,10 +149,10 @@ async def test_facts_that_are_not_known_to_be_harmless_are_left_out(collector: C
 async def test_a_place_is_bounded_and_what_was_confirmed_stays(collector: Collector) -> None:
     store = collector.services.store
 
-    def fill(connection: Any) -> list[Vantage]:
-        def stood(number: int) -> Vantage:
-            return Vantage("na-yung", "", f"{number:08x}", {}, "", "a", number, number)
+    def stood(number: int) -> Vantage:
+        return Vantage("na-yung", "", f"{number:08x}", {}, "", "a", number, number)
 
+    def fill(connection: Any) -> list[Vantage]:
         vantages.learn(connection, [stood(0)])
         vantages.confirm(connection, 1, "na-yung", "00000000", None, who="test")
         vantages.learn(connection, map(stood, range(1, 200)))
@@ -160,6 +160,14 @@ async def test_a_place_is_bounded_and_what_was_confirmed_stays(collector: Collec
 
     found = await store.write(fill)
     assert [one.id for one in found] == ["00000000", *(f"{number:08x}" for number in range(199, 200 - MOST, -1))]
+
+    def confirm_all(connection: Any) -> list[Vantage]:
+        for one in found:
+            vantages.confirm(connection, 1, "na-yung", one.id, None, who="test")
+        vantages.learn(connection, [stood(200), stood(0)])
+        return vantages.known(connection, "na-yung")
+
+    assert {one.id for one in await store.write(confirm_all)} >= {one.id for one in found}
 
 
 async def test_a_full_disk_delays_learning_and_loses_nothing(
@@ -205,6 +213,18 @@ def test_a_change_without_a_time_is_dated_by_its_arrival() -> None:
     assert vantage_of(one, "203.0.113.1").seen_first == EPOCH
     known = vantage_of(one._replace(time=Corrected(EPOCH - 5, 10), late=False), "203.0.113.1")
     assert (known.seen_first, known.address) == (EPOCH - 5, "203.0.113.1")
+
+
+async def test_a_place_unseen_for_long_goes_unless_it_was_confirmed(collector: Collector) -> None:
+    agent = await collector.agent()
+    await came(agent, HOME)
+    await came(agent, AWAY)
+    await command(collector, "confirm", "na-yung", HOME)
+    store, now = collector.services.store, collector.now()
+    await store.maintain(now + 90 * DAY)
+    assert await collector.sql("SELECT count(*) FROM vantage") == [(2,)]
+    await store.maintain(now + 90 * DAY + 1)
+    assert await collector.sql("SELECT id FROM vantage") == [(HOME,)]
 
 
 # Confirming
@@ -346,8 +366,13 @@ async def test_the_page_says_when_an_agent_stands_elsewhere(collector: Collector
     found = await page(collector)
     assert "ขณะนี้เครื่องวัดอยู่ที่จุดเชื่อมต่อซึ่งยังไม่ได้ยืนยันสำหรับหน่วยนี้" in found
     assert f"<code>phrom-collector vantage confirm na-yung {AWAY}</code>" in found
-    collector.now.forward(3600)
+    collector.now.forward(20)
     assert "vantage confirm" not in await page(collector), "a silent agent stands nowhere now"
+    await agent.post()
+    assert "vantage confirm" in await page(collector)
+    collector.now.forward(3600)
+    await agent.post()
+    assert "vantage confirm" not in await page(collector), "nor does one that measured nothing of late"
 
 
 # The whole way
