@@ -15,6 +15,7 @@ import structlog
 from agent.clock import Clock
 from agent.directory import BEYOND_GATEWAY, Directory, NotLearnedYet, references
 from agent.findings import changed_facts, checked, decoded, text
+from agent.neterrors import OURS, finding_of
 from agent.probe import Finding, Probe, ProbeInfo, Span, Target, error, failed, skipped
 from wire.batch import StreamName
 from wire.clock import SECOND
@@ -181,6 +182,8 @@ class Measuring:
                 task.cancel()
 
     async def _crashed(self, assignment: Assignment, crash: BaseException) -> Finding:
+        if isinstance(crash, OSError) and crash.errno in OURS:  # such as a full table of open files
+            return finding_of(crash)
         words = text(f"{type(crash).__name__}: {crash}")
         if (assignment.name, words) not in self._crashes:
             self._crashes.add((assignment.name, words))

@@ -1,6 +1,7 @@
 """The runner, with probes that do as the test wishes, in warped time."""
 
 import asyncio
+import errno
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterator
@@ -139,6 +140,21 @@ def test_an_overrunning_probe_is_cut_off(fake: Callable[..., None]) -> None:
         window = world.kept.windows[0]
         assert (window.outcome, window.reason) == (Outcome.ERROR, Reason.PROBE_OVERRAN)
         assert window.end - window.start == 5 * SECOND
+
+    warp(story())
+
+
+def test_a_probe_that_this_machine_starves_is_no_crash_and_says_what_to_do(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        async def starve(target: Target, span: Span) -> Finding:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        world = World()
+        fake(starve, "starver", every=10.0)
+        await world.go(30, one(probe="starver"))
+        window = world.kept.windows[0]
+        assert (window.outcome, window.reason) == (Outcome.ERROR, Reason.NO_RESOURCES)
+        assert window.facts == {"detail": "EMFILE", "remedy": "raise the limit of open files (LimitNOFILE=)"}
 
     warp(story())
 

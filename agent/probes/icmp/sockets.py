@@ -40,6 +40,10 @@ REMEDY = (
 )
 
 
+_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""No right that is granted helps against these."""
+
+
 class NoPermission(PermissionError):
     """Neither a ping socket nor a raw socket may be opened."""
 
@@ -224,8 +228,8 @@ def _open(family: Family) -> tuple[socket.socket, bool]:
             return socket.socket(_AF[family], kind | socket.SOCK_CLOEXEC, _PROTOCOL[family]), kind == socket.SOCK_RAW
         except PermissionError:
             refusal = True
-        except OSError:
-            if kind == socket.SOCK_RAW and not refusal:
+        except OSError as problem:
+            if problem.errno in _SHORTAGE or (kind == socket.SOCK_RAW and not refusal):
                 raise
     raise NoPermission(family)
 

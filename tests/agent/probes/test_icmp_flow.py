@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable
 
 import msgspec
@@ -34,6 +35,18 @@ needs_sockets = pytest.mark.skipif(not allowed(Family.V4), reason="needs ping so
 
 def later(steady: int, step: int = 0) -> Moment:
     return Moment(REAL + steady + step, SENT.steady + steady)
+
+
+def test_a_full_table_of_open_files_is_not_taken_for_a_missing_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(_family: int, kind: int, _protocol: int) -> socket.socket:
+        if kind & socket.SOCK_RAW == socket.SOCK_RAW:
+            raise OSError(errno.EMFILE, "Too many open files")
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", starved)
+    with pytest.raises(OSError) as problem:
+        EchoSocket(Family.V4)
+    assert icmp.unopened(problem.value, "any").reason is Reason.NO_RESOURCES
 
 
 def test_a_busy_loop_does_not_lengthen_the_round_trip() -> None:
