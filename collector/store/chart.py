@@ -102,64 +102,75 @@ class _Rows:
 _Part = _Packed | _Rows
 
 
+class _Parts:
+    """The parts of a series and their order. Columns and their durations share it, so that neither holds the other:
+    a cycle would keep a day of windows in memory until a full collection, which then makes some request wait."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.order: list[int] | None = None
+        self.count = 0
+
+    def flat(self, column_of: Callable[[_Part], list[_T]]) -> list[_T]:
+        """One column of all parts, in the order of time."""
+        found: list[_T] = []
+        for part in self.parts:
+            found += column_of(part)
+        return found if self.order is None else [found[place] for place in self.order]
+
+
 class Columns:
     """Windows of one series in the order of their ends, as columns of equal length. Append first, then read."""
 
     def __init__(self) -> None:
         self.end: list[Instant] = []
-        self._parts: list[_Part] = []
-        self._order: list[int] | None = None
+        self._parts = _Parts()
 
     def __len__(self) -> int:
         return len(self.end)
 
     def add(self, part: _Part, ends: list[Instant]) -> None:
         """Appends windows."""
-        self._parts.append(part)
+        self._parts.parts.append(part)
+        self._parts.count += part.count
         self.end += ends
 
     def sort(self) -> None:
         """Brings everything into the order of time."""
-        self._order = sorted(range(len(self.end)), key=self.end.__getitem__)
-        self.end = [self.end[place] for place in self._order]
-
-    def flat(self, column_of: Callable[[_Part], list[_T]]) -> list[_T]:
-        """One column of all parts, in the order of time."""
-        found: list[_T] = []
-        for part in self._parts:
-            found += column_of(part)
-        return found if self._order is None else [found[place] for place in self._order]
+        order = self._parts.order = sorted(range(len(self.end)), key=self.end.__getitem__)
+        self.end = [self.end[place] for place in order]
 
     def _named(self, columns_of: Callable[[_Part], dict[str, list[Any]]]) -> dict[str, list[Any]]:
-        each = [columns_of(part) for part in self._parts]
+        parts, order = self._parts.parts, self._parts.order
+        each = [columns_of(part) for part in parts]
         names = dict.fromkeys(name for columns in each for name in columns)
         found: dict[str, list[Any]] = {}
         for name in names:
             whole: list[Any] = []
-            for part, columns in zip(self._parts, each, strict=True):
+            for part, columns in zip(parts, each, strict=True):
                 whole += columns.get(name) or [None] * part.count
-            found[name] = whole if self._order is None else [whole[place] for place in self._order]
+            found[name] = whole if order is None else [whole[place] for place in order]
         return found
 
     @cached_property
     def start(self) -> list[Instant]:
         """UTC microseconds: the end less the length."""
-        return self.flat(lambda part: part.starts())
+        return self._parts.flat(lambda part: part.starts())
 
     @cached_property
     def error(self) -> list[int]:
         """Bound on the error of each end, microseconds."""
-        return self.flat(lambda part: part.errors())
+        return self._parts.flat(lambda part: part.errors())
 
     @cached_property
     def outcome(self) -> list[Outcome]:
         """Outcome of each window."""
-        return self.flat(lambda part: part.outcomes())
+        return self._parts.flat(lambda part: part.outcomes())
 
     @cached_property
     def reason(self) -> list[Reason | None]:
         """Reason of each window, or ``None``."""
-        return self.flat(lambda part: part.reasons())
+        return self._parts.flat(lambda part: part.reasons())
 
     @cached_property
     def counts(self) -> dict[str, list[int | None]]:
@@ -179,27 +190,27 @@ class Columns:
     @cached_property
     def durations(self) -> dict[str, "Durations"]:
         """Durations by name."""
-        names = dict.fromkeys(name for part in self._parts for name in part.duration_names())
-        return {name: Durations(self, name) for name in names}
+        names = dict.fromkeys(name for part in self._parts.parts for name in part.duration_names())
+        return {name: Durations(self._parts, name) for name in names}
 
 
 class Durations(Sequence["Histogram | None"]):
     """One duration of a series. Histograms are built when they are asked for; :meth:`means` builds none."""
 
-    def __init__(self, columns: Columns, name: str) -> None:
-        self._columns = columns
+    def __init__(self, parts: _Parts, name: str) -> None:
+        self._parts = parts
         self._name = name
 
     def means(self) -> list[float | None]:
         """Mean nanoseconds of each window; ``None`` where there is none."""
-        return self._columns.flat(lambda part: part.means(self._name))
+        return self._parts.flat(lambda part: part.means(self._name))
 
     @cached_property
     def _all(self) -> list[Histogram | None]:
-        return self._columns.flat(lambda part: part.durations(self._name))
+        return self._parts.flat(lambda part: part.durations(self._name))
 
     def __len__(self) -> int:
-        return len(self._columns)
+        return self._parts.count
 
     def __iter__(self) -> Iterator[Histogram | None]:
         return iter(self._all)

@@ -24,7 +24,7 @@ LARGEST_GROUP = 256
 """Posts in one transaction: bounds what a crash makes agents send again, and how long the first one waits."""
 SPACING = 0.01
 """Least seconds from the beginning of one group to that of the next. A post that comes alone is committed at once; a
-stream of them shares its commits, which at 800 posts a second saves a quarter of the processor and most of the fsyncs."""
+stream of them shares its commits, which at 800 posts a second saves a quarter of the processor and most fsyncs."""
 
 _T = TypeVar("_T")
 
