@@ -29,7 +29,7 @@ LONGEST_FACT = 80
 TOLD_EVERY = HOUR
 """How old ``seen_last`` may be while an agent stands there; written oftener it would tell no more."""
 MOST = 50
-"""Vantages kept of one link; beyond it, those unconfirmed and unseen longest go. A notebook may stand anywhere."""
+"""Unconfirmed vantages kept of one link; beyond it, those unseen longest go. A notebook may stand anywhere."""
 MOST_WAITING = 1000
 """Vantages held in memory while the disk takes nothing."""
 ROOM = "-"
@@ -112,10 +112,9 @@ def learn(connection: Connection, found: Iterable[Vantage]) -> None:
             news |= {"address": one.address} if one.address else {}
         connection.execute(update(table).where(here).values(news))
     for site, link in places:
-        here = and_(table.c.site == site, table.c.link == link)
-        order = (table.c.confirmed.is_(None), table.c.seen_last.desc(), table.c.id)
-        kept = select(table.c.id).where(here).order_by(*order).limit(MOST)
-        connection.execute(delete(table).where(here, table.c.confirmed.is_(None), table.c.id.not_in(kept)))
+        unsure = and_(table.c.site == site, table.c.link == link, table.c.confirmed.is_(None))
+        kept = select(table.c.id).where(unsure).order_by(table.c.seen_last.desc(), table.c.id).limit(MOST)
+        connection.execute(delete(table).where(unsure, table.c.id.not_in(kept)))
 
 
 def known(connection: Connection, site: str = "") -> list[Vantage]:
