@@ -46,7 +46,7 @@ class Joined:
 
 def hash_of(secret: str) -> bytes:
     """SHA-256 of a token or of a code's secret part."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()  # a header may hold any bytes
 
 
 def new_token(kind: str) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 import gc
+import logging
 import os
 import signal
 import ssl
@@ -16,6 +17,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from collector import tls
 from collector.accounts import Accounts
@@ -120,6 +122,7 @@ async def listening(services: Services) -> AsyncIterator[str]:
     runner = web.AppRunner(
         create_app(services),
         access_log=None,
+        logger=_server_log(),
         auto_decompress=False,  # collector.body unpacks, bounded
         handle_signals=False,
         shutdown_timeout=SHUTDOWN,
@@ -140,6 +143,18 @@ async def listening(services: Services) -> AsyncIterator[str]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await runner.cleanup()
+
+
+def _server_log() -> logging.Logger:
+    """aiohttp's own log without what strangers send: it would write a traceback for every request that is no HTTP."""
+    found = logging.getLogger("phrom.http")
+    found.filters = [_no_nonsense]
+    return found
+
+
+def _no_nonsense(record: logging.LogRecord) -> bool:
+    cause = record.exc_info[1] if record.exc_info else None
+    return not isinstance(cause, HttpProcessingError)
 
 
 def _context(settings: CollectorSettings) -> ssl.SSLContext | None:

@@ -1,5 +1,6 @@
 """Every route declares its permission, and the gate holds to it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,24 @@ async def test_what_is_not_there_is_a_problem_document_too(tmp_path: Path) -> No
         assert (await collector.ask("GET", "/nothing")).problem["status"] == 404
         wrong = await collector.ask("DELETE", "/api/v1/settings")
         assert (wrong.problem["status"], wrong.headers["Allow"]) == (405, "GET,HEAD")
+
+
+async def test_bytes_that_are_no_token_and_no_http_are_refused_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with collecting(tmp_path) as collector:
+        port = int(collector.url.rpartition(":")[2])
+        answers = []
+        for line in (b"Authorization: Bearer \xff\xfe", b"Authorization Bearer x", b"X: \x01"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = b"GET /api/v1/settings HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            writer.write(head + line + b"\r\n\r\n")
+            answers.append((await reader.readline()).split()[1])
+            writer.close()
+            await writer.wait_closed()
+    assert answers == [b"401", b"400", b"400"]
+    told = capsys.readouterr()
+    assert "Traceback" not in told.out + told.err
 
 
 async def test_a_handler_that_fails_tells_nothing_of_its_inside(
