@@ -1,6 +1,7 @@
 """Looks every few seconds where the agent stands, tells those who need it, and records when it changed."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,10 @@ EVERY = 5.0
 RESOLV = Path("/etc/resolv.conf")
 NOWHERE = "none"
 """The name of having no default route."""
+ROUSED = (0.1, 0.3, 0.6)
+"""Seconds to wait for the gateway's MAC address after each datagram that makes the kernel ask for it."""
+DISCARD = 9
+"""Port of the discard protocol, RFC 863: whoever answers at all says that nobody listens."""
 
 Look = Callable[[str, Vantage | None], Vantage | None]
 
@@ -35,12 +40,15 @@ class Whereabouts:
         directory: Directory,
         tell: Callable[[Vantage | None], None],
         look: Look = look,
+        rouse: Callable[[str], None] | None = None,
     ) -> None:
         self._clock = clock
         self._records = records
         self._directory = directory
         self._tell = tell
         self._look = look
+        self._rouse = rouse or rouse_neighbour
+        self._vain = ""
         self._settings = AgentSettings()
         self._salt = salt_of("", "")
         self._said: str | None = None
@@ -56,7 +64,7 @@ class Whereabouts:
 
     async def look(self, record: bool = True) -> Vantage | None:
         """Looks once; a change is recorded on the evidence stream."""
-        found, resolver = await asyncio.to_thread(partial(_all, self._look, self._salt, self.present))
+        found, resolver = await self._find()
         self.present = found
         self._directory.routed = found is not None
         self._directory.learn({"gateway": found.gateway if found else "", "resolver": resolver})
@@ -78,6 +86,20 @@ class Whereabouts:
             await self._clock.sleep(EVERY)
             await self.look()
 
+    async def _find(self) -> tuple[Vantage | None, str]:
+        """Where the machine stands, and its resolver. Right after a boot or a pulled cable the kernel does not know the
+        router's MAC address yet; named by the private address the place would be another, which nobody confirmed."""
+        seen = partial(_all, self._look, self._salt, self.present)
+        found, resolver = await asyncio.to_thread(seen)
+        for wait in ROUSED:
+            if found is None or found.mac or found.gateway in ("", self._vain) or ":" in found.gateway:
+                break
+            await asyncio.to_thread(self._rouse, found.gateway)
+            await self._clock.sleep(wait)
+            found, resolver = await asyncio.to_thread(seen)
+        self._vain = found.gateway if found and not found.mac else ""
+        return found, resolver
+
     async def _record(self, before: str, found: Vantage | None, now: tuple[int, int]) -> None:
         since = self._seen if self._seen[0] else now
         facts = found.facts if found else {}
@@ -97,6 +119,13 @@ class Whereabouts:
         )
         self._log.info("vantage", before=before, now=change.current, **facts)
         await self._records.record(StreamName.EVIDENCE, change, urgent=True)
+
+
+def rouse_neighbour(address: str) -> None:
+    """Sends an empty datagram, for which the kernel must resolve the neighbour. Where it cannot be sent the place keeps
+    being named by what is known."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendto(b"", (address, DISCARD))
 
 
 def _all(looking: Look, salt: str, previous: Vantage | None) -> tuple[Vantage | None, str]:

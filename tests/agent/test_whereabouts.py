@@ -4,7 +4,7 @@ import asyncio
 
 from agent.directory import Directory
 from agent.vantage import Medium, Vantage
-from agent.whereabouts import NOWHERE, Whereabouts, resolver_of
+from agent.whereabouts import NOWHERE, ROUSED, Whereabouts, resolver_of, rouse_neighbour
 from tests.support.warp import Kept, WarpClock, warp
 from wire.batch import StreamName
 from wire.clock import SECOND
@@ -23,7 +23,18 @@ class Watched:
         self.kept = Kept()
         self.directory = Directory()
         self.told: list[Vantage | None] = []
-        self.watch = Whereabouts(self.clock, self.kept, self.directory, self.told.append, lambda *_: self.at)
+        self.asked: list[str] = []
+        self.answers = 0
+        """How often the gateway has to be asked until its MAC address is known; 0 = it never answers."""
+        self.watch = Whereabouts(
+            self.clock, self.kept, self.directory, self.told.append, lambda *_: self.at, self.rouse
+        )
+
+    def rouse(self, gateway: str) -> None:
+        """The kernel asks for the MAC address."""
+        self.asked.append(gateway)
+        if len(self.asked) == self.answers:
+            self.at = HOME
 
 
 def test_a_change_of_place_is_evidence_and_dated_by_the_last_look() -> None:
@@ -45,6 +56,54 @@ def test_a_change_of_place_is_evidence_and_dated_by_the_last_look() -> None:
         assert world.told[-1] == AWAY
 
     warp(story())
+
+
+NAMELESS = HOME._replace(id="cccccccc", mac="", gateway_hash="")
+
+
+def test_a_gateway_without_a_mac_address_is_asked_before_the_place_is_named() -> None:
+    async def story() -> None:
+        world = Watched()
+        world.at, world.answers = NAMELESS, 2
+        await world.watch.look()
+        assert [one.current for one in world.kept.changes] == ["aaaaaaaa"]
+        assert world.asked == ["192.0.2.1"] * 2
+        assert world.told == [HOME], "nothing was measured from a place that has another name a moment later"
+
+    warp(story())
+
+
+def test_a_gateway_that_never_tells_its_mac_address_is_asked_once_and_the_place_named_without() -> None:
+    async def story() -> None:
+        world = Watched()
+        world.at = NAMELESS
+        for _ in range(3):
+            await world.watch.look()
+        assert world.asked == ["192.0.2.1"] * len(ROUSED)
+        world.at = None
+        await world.watch.look()
+        world.at = NAMELESS
+        await world.watch.look()
+        assert len(world.asked) == 2 * len(ROUSED), "the cable was pulled meanwhile"
+        assert [one.current for one in world.kept.changes] == ["cccccccc", NOWHERE, "cccccccc"]
+
+    warp(story())
+
+
+def test_an_ipv6_gateway_and_a_line_without_one_are_not_asked() -> None:
+    async def story() -> None:
+        for gateway in ("fe80::1", ""):
+            world = Watched()
+            world.at = NAMELESS._replace(gateway=gateway)
+            await world.watch.look()
+            assert world.asked == []
+
+    warp(story())
+
+
+def test_one_datagram_rouses_a_neighbour_and_no_route_is_no_error() -> None:
+    rouse_neighbour("127.0.0.1")
+    rouse_neighbour("255.255.255.255")  # EACCES: broadcast is not allowed
 
 
 def test_the_edge_of_another_place_is_forgotten_but_not_in_an_outage() -> None:
