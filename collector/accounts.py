@@ -74,6 +74,10 @@ class Accounts:
             self._known = {row.hash: _principal(row) for row in rows}
             self._unused = {row.hash for row in rows if row.used is None and row.kind == "agent"}
 
+    def agents(self) -> set[str]:
+        """Ids of the agents that may speak."""
+        return {one.name for one in self._known.values() if one.kind == "agent"}
+
     def _changed(self, connection: Connection) -> tuple[tuple[int, int, int], list[_Row] | None]:
         """Revocations and additions both move these figures: no row is ever deleted."""
         figures = select(func.count(), func.coalesce(func.max(token.c.created), 0), func.count(token.c.revoked))

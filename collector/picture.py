@@ -4,7 +4,7 @@ A state is green only on fresh evidence. Whatever is missing, stale, untimed, or
 site ``unknown``; a site whose agent says nothing is ``silent``, which is neither up nor down.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -145,6 +145,12 @@ class Picture:
     def forget(self, site: str, agent: str) -> None:
         """An agent was retired: its silence says nothing any more."""
         self._agents.get(site, {}).pop(agent, None)
+
+    def keep_agents(self, valid: Set[str]) -> None:
+        """Forgets every agent that may not speak any more: a command, which is another process, retired it."""
+        for agents in self._agents.values():
+            for name in agents.keys() - valid:
+                del agents[name]
 
     def landed(self, landed: Iterable[Landed]) -> None:
         """Windows were committed. Late ones never replace what is newer; without a time that is known well enough, or

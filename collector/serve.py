@@ -199,7 +199,7 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
         await services.orders.expire()
 
     found = [
-        ("tokens", every(1.0, "reading tokens", services.accounts.refresh)),
+        ("tokens", every(1.0, "reading tokens", partial(read_tokens, services))),
         ("vantages", every(1.0, "reading vantages", services.vantages.refresh)),
         ("flush", every(15.0, "writing who was heard", flush)),
         ("maintain", every(60.0, "keeping the store", maintain)),
@@ -210,6 +210,12 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
     if services.authority is not None and secure is not None:
         found.append(("certificate", every(3600.0, "renewing the certificate", _Renew(services, secure))))
     return found
+
+
+async def read_tokens(services: Services) -> None:
+    """Takes up what a command changed: who may speak, and whose silence says nothing any more."""
+    await services.accounts.refresh()
+    services.picture.keep_agents(services.accounts.agents())
 
 
 async def every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from collector import credentials
 from collector.gate import Scope
+from collector.serve import read_tokens
 from collector.settings import Limits
 from collector.tls import pin_of
 from tests.support.collecting import Agent, Collector, collecting
@@ -220,6 +221,19 @@ async def test_roles_that_cover_the_same_ground_collide(
         other = await collector.agent("phen", second)
         await other.post()
         assert bool(await collector.services.accounts.conflicts()) is collide
+
+
+async def test_an_agent_that_a_command_retired_leaves_the_picture_and_others_stay(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        gone, stays = await collector.agent(role=Role.ROOM), await collector.agent()
+        await gone.post()
+        await stays.post()
+        at, services = collector.now(), collector.services
+        await services.store.write(
+            lambda connection: credentials.retire(connection, at, gone.joined.agent, "by hand", who="test")
+        )
+        await read_tokens(services)
+        assert [one.source.agent for one in services.picture.site("na-yung", at).agents] == [stays.joined.agent]
 
 
 async def test_the_codes_pin_is_that_of_the_ca_and_another_collectors_code_is_told(tmp_path: Path) -> None:
