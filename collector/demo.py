@@ -61,7 +61,13 @@ def prepare(folder: Path, port: int) -> CollectorSettings:
 async def run(folder: Path, port: int) -> None:
     """Runs until Ctrl-C or SIGTERM; raises :class:`CannotStart`."""
     folder = await asyncio.to_thread(folder.resolve)
-    settings = await asyncio.to_thread(prepare, folder, port)
+    try:
+        settings = await asyncio.to_thread(prepare, folder, port)
+    except OSError as error:
+        raise CannotStart(
+            f"{error.filename or folder}: {error.strerror}; expected a folder that can be written, with free space:"
+            " phrom-collector demo --data FOLDER"
+        ) from error
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

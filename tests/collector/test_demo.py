@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collector.demo import prepare
+import pytest
+
+from collector.demo import prepare, run
+from collector.serve import CannotStart
 from tests.support.prometheus import free_port
 
 WITHIN = 60.0
@@ -29,6 +32,12 @@ def demo(folder: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+async def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match=r"file/inventory: Not a directory; expected a folder that can be written"):
+        await run(tmp_path / "file", 0)
 
 
 def sites(port: int) -> dict[str, Any]:
