@@ -209,7 +209,7 @@ def test_a_store_that_cannot_be_opened_is_told(run: Runner) -> None:
 
 def test_help_fits_and_names_every_command(run: Runner) -> None:
     words = run("--help").stdout
-    for command in ("agent", "backup", "check", "demo", "doctor", "enrol", "restore", "serve", "token"):
+    for command in ("agent", "backup", "check", "demo", "doctor", "enrol", "restore", "serve", "token", "vantage"):
         assert f"\n  {command} " in words
     assert run("--version").stdout.startswith("phrom-collector, version ")
 
