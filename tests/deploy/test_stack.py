@@ -3,39 +3,42 @@
 import asyncio
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import yaml
+from sqlalchemy import Connection, insert
 
 from collector.board import pages
-from collector.credentials import add_machine
+from collector.credentials import add_machine, hash_of
 from collector.inventory import load
 from collector.province import example
 from collector.serve import listening, opened
 from collector.settings import CollectorSettings
 from collector.store import Source
+from collector.store.schema import agent, token
 from tests.support.backfill import Backfilled, real_now
 from tests.support.prometheus import Served, alertmanager, prometheus
-from wire.clock import MINUTE, SECOND
+from wire.clock import MINUTE, SECOND, Instant
 from wire.histogram import Histogram
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 BOARD = pages.routes
 """Imported here: Babel reads files when it is imported, which a running loop must not."""
-PHEN = Source("agent-1", "phen", "main", "link")
+PHEN = Source("agent-1", "phen", "fibre", "link")
 
 
-def shipped(url: str, token: Path, authority: Path, alerts: str) -> str:
+def shipped(url: str, secret: Path, authority: Path, alerts: str) -> str:
     """deploy/prometheus/prometheus.yml with this test's addresses and files, scraping faster."""
     text = (DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8")
     address = url.removeprefix("https://")
     for here, there in (
         ("127.0.0.1:8480", address),
         ("127.0.0.1:9093", alerts.removeprefix("http://")),
-        ("/run/secrets/prometheus_token", str(token)),
+        ("/run/secrets/prometheus_token", str(secret)),
         ("/run/secrets/collector_ca", str(authority)),
         ("rules/*.yml", str(DEPLOY / "prometheus/rules/*.yml")),
         ("scrape_interval: 15s", "scrape_interval: 1s"),
@@ -47,6 +50,13 @@ def shipped(url: str, token: Path, authority: Path, alerts: str) -> str:
     settings = yaml.safe_load(text)
     settings["scrape_configs"] = [job for job in settings["scrape_configs"] if job["job_name"] == "phrom"]
     return str(yaml.safe_dump(settings))
+
+
+def enrolled(now: Instant, connection: Connection) -> None:
+    """An agent that may speak; the picture forgets whoever may not."""
+    connection.execute(insert(agent).values(id=PHEN.agent, site=PHEN.site, link=PHEN.link, role=PHEN.role, created=now))
+    held = hash_of("pha_of-this-test")
+    connection.execute(insert(token).values(hash=held, kind="agent", agent=PHEN.agent, created=now))
 
 
 def run_health_check(url: str, authority: Path) -> None:
@@ -71,15 +81,16 @@ async def test_shipped_configuration_reads_scrapes_and_evaluates(tmp_path: Path)
     await asyncio.to_thread((tmp_path / "data").mkdir)
     async with opened(settings, inventory, now=real_now) as services, listening(services) as url:
         made = Backfilled(services, url, real_now())
+        await services.store.write(partial(enrolled, made.now))
         ends = [made.now - 10 * SECOND - minute * MINUTE for minute in range(30)]
         echoes = {"counts": {"sent": 60, "lost": 0}, "durations": {"rtt": Histogram.of([10**7])}}
         await made.take(PHEN, [made.window(PHEN, "icmp", "edge", end, **echoes) for end in reversed(ends)])
-        token = await services.store.write(
+        secret_token = await services.store.write(
             lambda connection: add_machine(connection, made.now, "prometheus", ["scrape", "read"], who="a test")
         )
         await services.accounts.refresh()
         secret = tmp_path / "token"
-        await asyncio.to_thread(secret.write_text, token)
+        await asyncio.to_thread(secret.write_text, secret_token)
         authority = settings.tls_folder / "ca.pem"
         await asyncio.to_thread(run_health_check, url, authority)
         async with alertmanager(tmp_path, DEPLOY / "alertmanager/alertmanager.yml") as alerts:
