@@ -16,6 +16,7 @@ from collector.store.schema import agent
 from wire.clock import DAY, MINUTE, SECOND, Instant
 from wire.observation import Window
 from wire.reasons import Outcome, Reason
+from wire.settings import Role
 
 SILENT_AFTER = 12 * SECOND
 """An agent posts every 5 s; two posts missed and two seconds of grace make it silent."""
@@ -27,6 +28,11 @@ LONGEST_GAP = 65 * MINUTE
 """A gap longer than this is a hole in the data, not a cadence."""
 VAGUE = 30 * SECOND
 """A window whose time is known no better than this may be an old one: it is stored, and shows nothing of now."""
+LOSSY = 0.05
+"""Share of a window's echoes that may be lost before an answering host is no sign of a usable path. Well above what
+platforms call bad (3 % by the product's default, Zoom 2 %, Teams 1 %): two echoes of a minute's sixty mean nothing."""
+FEWEST = 10
+"""Echoes that a window must have sent for its loss to be judged."""
 OF_ITSELF = "host"
 """The probe that measures the machine: that a box has memory left says nothing of its site."""
 
@@ -46,6 +52,7 @@ class Doubt(StrEnum):
 
     NOT_MEASURED_YET = "not_measured_yet"
     STALE = "stale"
+    LOSSY = "lossy"
     AGENT_CANNOT_MEASURE = "agent_cannot_measure"
     WRONG_VANTAGE = "wrong_vantage"
     TIME_UNKNOWN = "time_unknown"
@@ -76,6 +83,12 @@ class SeriesNow:
         if 0 < gap <= LONGEST_GAP:
             self.gap = gap if gap <= self.gap or not self.last_gap else max(self.gap, min(gap, self.last_gap))
             self.last_gap = gap
+
+    @property
+    def lossy(self) -> bool:
+        """Whether echoes come back and far too many do not."""
+        sent = self.window.counts.get("sent", 0)
+        return sent >= FEWEST and self.window.counts.get("lost", 0) > LOSSY * sent
 
     @property
     def failing(self) -> bool:
@@ -211,10 +224,10 @@ def _assess(
     now: Instant,
 ) -> SitePicture:
     heard = max((agent.heard for agent in agents), default=None)
-    places = {(agent.source.link, agent.source.role) for agent in agents}
+    places = _places(agents, now)
     series = tuple(one for one in series if (one.key.link, one.key.role) in places)  # those of retired agents are past
     failing = tuple(one for one in series if one.failing and not one.stale(now))
-    doubts = _doubts(agents, series, wanted, now)
+    doubts = _doubts(agents, places, series, wanted, now)
     partial = tuple(
         one
         for one in series
@@ -233,13 +246,26 @@ def _assess(
     return SitePicture(site, state, heard, series, failing, doubts, partial, agents)
 
 
+def _places(agents: tuple[AgentNow, ...], now: Instant) -> set[tuple[str, str]]:
+    """Links and roles that the site is judged by. The room's notebook is put away between meetings: while it is silent
+    and another place of the site is heard, what it said last is neither missing nor stale."""
+    places = {(agent.source.link, agent.source.role) for agent in agents}
+    heard = {(agent.source.link, agent.source.role) for agent in agents if not agent.silent(now)}
+    put_away = {place for place in places - heard if place[1] == Role.ROOM}
+    return places - put_away if heard else places
+
+
 def _doubts(
-    agents: tuple[AgentNow, ...], series: tuple[SeriesNow, ...], wanted: set[Expected] | None, now: Instant
+    agents: tuple[AgentNow, ...],
+    places: set[tuple[str, str]],
+    series: tuple[SeriesNow, ...],
+    wanted: set[Expected] | None,
+    now: Instant,
 ) -> tuple[tuple[Doubt, Expected], ...]:
     doubts: list[tuple[Doubt, Expected]] = []
     if agents and not any(agent.time_known for agent in agents if not agent.silent(now)):
         doubts.append((Doubt.TIME_UNKNOWN, Expected("", "", "")))
-    places = {(agent.source.link, agent.source.role) for agent in agents}
+    lossy_anchors = sum(one.lossy for one in series if _is_anchor(one))
     seen = set()
     for one in series:
         name = _expected(one.key)
@@ -250,9 +276,15 @@ def _doubts(
             doubts.append((Doubt.WRONG_VANTAGE, name))
         elif one.stale(now):
             doubts.append((Doubt.STALE, name))
+        elif one.lossy and not one.failing and not one.key.platform and (not _is_anchor(one) or lossy_anchors > 1):
+            doubts.append((Doubt.LOSSY, name))  # one anchor alone may be busy; two are the path
     missing = {name for name in wanted or () for place in places if (*place, name) not in seen}
     doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted(missing))
     return tuple(doubts)
+
+
+def _is_anchor(one: SeriesNow) -> bool:
+    return one.key.target.startswith("anchor-")
 
 
 def _agents(connection: Connection) -> list[tuple[Source, Instant, str]]:

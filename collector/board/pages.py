@@ -173,7 +173,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         wrong=fault_lines(shown, words, now),
         doubts=[words.doubt(*one) for one in picture.doubts] if picture.state is State.UNKNOWN else [],
         rivals=rival_agents(picture, now),
-        facts=[*facts(picture, words, _about(listed, inventory, words, now)), *places.facts],
+        facts=[*facts(picture, words, _about(listed, inventory, words, now), now), *places.facts],
         unconfirmed=places.unconfirmed,
         elsewhere=places.elsewhere,
         groups=groups(picture, days, charts, words, now),

@@ -282,7 +282,7 @@ def vars_of(day: Day) -> dict[str, int]:
     return {"failed": day.failed, "windows": day.windows}
 
 
-def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]], now: Instant) -> list[tuple[str, str]]:
     """What stands at the head of a site's page: what the inventory says, then the agents."""
     found = [(words(label), value) for label, value in about if value]
     for agent in picture.agents:
@@ -290,5 +290,7 @@ def facts(picture: SitePicture, words: Words, about: Sequence[tuple[str, str]]) 
         text = words(ROLES.get(agent.source.role, agent.source.role)) + (f", {agent.version}" if agent.version else "")
         if backlog > MUCH_BACKLOG:
             text += " · " + words("%(number)d batches still to come") % {"number": backlog}
+        if agent.silent(now):
+            text += " · " + words("silent since %(time)s") % {"time": since_text(agent.heard, now, words.language)}
         found.append((words("Agent"), text))
     return found

@@ -1,5 +1,6 @@
 """The picture: green only on fresh evidence, silence neither up nor down, late data never now."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,11 +182,11 @@ def test_each_agent_must_have_measured_what_is_expected():
     assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.NOT_MEASURED_YET, GATEWAY),))
 
 
-def test_what_a_retired_agent_of_another_role_measured_is_past():
+def test_what_a_retired_agent_of_another_link_measured_is_past():
     picture = seen(landed(NOW, window()))
-    notebook = Source("a-2", "na-yung", "", "room")
-    picture.heard(notebook, NOW - 60 * MINUTE)
-    picture.landed([landed(NOW - 60 * MINUTE, window())._replace(source=notebook)])
+    other = Source("a-2", "na-yung", "second", "link")
+    picture.heard(other, NOW - 60 * MINUTE)
+    picture.landed([landed(NOW - 60 * MINUTE, window())._replace(source=other)])
     assert picture.site("na-yung", NOW, [GATEWAY]).state is State.UNKNOWN
     picture.forget("na-yung", "a-2")
     assert picture.site("na-yung", NOW, [GATEWAY]).state is State.OK
@@ -214,3 +215,38 @@ def test_green_always_has_an_agent_heard_and_a_fresh_answer(heard_ago, measured_
     if picture.site("na-yung", NOW).state is State.OK:
         assert heard_ago * SECOND <= SILENT_AFTER
         assert measured_ago * 10 * SECOND <= 2 * FIRST_GAP + GRACE
+
+
+@pytest.mark.parametrize(("lost", "state"), [(0, State.OK), (3, State.OK), (4, State.UNKNOWN), (59, State.UNKNOWN)])
+def test_a_path_that_loses_too_much_is_not_green_though_it_answers(lost, state):
+    lossy = msgspec.structs.replace(window(), counts={"sent": 60, "lost": lost})
+    found = seen(landed(NOW, lossy)).site("na-yung", NOW)
+    assert found.state is state
+    assert [doubt for doubt, _ in found.doubts] == ([Doubt.LOSSY] if state is State.UNKNOWN else [])
+
+
+@pytest.mark.parametrize(("second", "state"), [(0, State.OK), (20, State.UNKNOWN)])
+def test_one_lossy_anchor_may_be_busy_and_two_are_the_path(second, state):
+    def anchor(number: int, lost: int) -> Landed:
+        one = window(Expected("icmp", f"anchor-{number}", ""))
+        return landed(NOW, msgspec.structs.replace(one, counts={"sent": 60, "lost": lost}))
+
+    assert seen(anchor(1, 20), anchor(2, second)).site("na-yung", NOW).state is state
+
+
+def test_a_notebook_that_was_put_away_does_not_keep_its_site_from_green():
+    room = Source("a-2", "na-yung", "", "room")
+    picture = seen(landed(NOW, window()))
+    picture.heard(room, NOW - 60 * MINUTE)
+    picture.landed([landed(NOW - 60 * MINUTE, window(ZOOM))._replace(source=room)])
+    assert picture.site("na-yung", NOW).state is State.OK
+    picture.heard(room, NOW)
+    assert picture.site("na-yung", NOW).state is State.UNKNOWN, "opened again, it must measure first"
+
+
+def test_a_silent_link_box_is_not_excused_by_a_notebook_in_the_room():
+    room = Source("a-2", "na-yung", "", "room")
+    picture = seen(landed(NOW - 60 * MINUTE, window()), heard=NOW - 60 * MINUTE)
+    picture.heard(room, NOW)
+    picture.landed([landed(NOW, window())._replace(source=room)])
+    assert picture.site("na-yung", NOW).state is State.UNKNOWN
