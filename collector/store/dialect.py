@@ -78,6 +78,11 @@ def touch(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA user_version = {int(version)}")
 
 
+def rows_changed(connection: Connection) -> int:
+    """Rows that this connection inserted, changed or deleted since it was opened; only ever growing."""
+    return int(getattr(connection.connection.dbapi_connection, "total_changes", 0))
+
+
 def insert_new(table: str, columns: tuple[str, ...]) -> str:
     """SQL that inserts rows and leaves those alone whose key exists."""
     marks = ", ".join("?" * len(columns))

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from collector.store.dialect import CannotWrite, cannot_write
+from collector.store.dialect import CannotWrite, cannot_write, rows_changed
 
 log = structlog.get_logger()
 
@@ -147,6 +147,7 @@ class Writer:
 
     def _together(self, connection: Connection, jobs: list[_Job]) -> None:
         try:
+            before = rows_changed(connection)
             with connection.begin():
                 answers = self._group.run(connection, [job.work for job in jobs])
         except Exception as problem:  # noqa: BLE001 - every waiter learns of it; the thread must live
@@ -163,13 +164,14 @@ class Writer:
                 return
         else:
             self._group.committed()
-            self._recovered()
+            self._committed(wrote=rows_changed(connection) > before)
             self._counters["commits_of_posts"] += 1
         _answer(jobs, answers)
 
     def _single(self, connection: Connection, job: _Job) -> None:
         answer: Any
         try:
+            before = rows_changed(connection)
             with connection.begin():
                 answer = job.work(connection)
         except Exception as problem:
@@ -177,7 +179,7 @@ class Writer:
             if job.future is None and not isinstance(answer, CannotWrite):
                 log.exception("store task failed")
         else:
-            self._recovered()
+            self._committed(wrote=rows_changed(connection) > before)
         if job.future is not None:
             _answer([job], [answer])
 
@@ -191,9 +193,10 @@ class Writer:
             log.error("store cannot write", problem=str(meaning))
         return meaning
 
-    def _recovered(self) -> None:
+    def _committed(self, *, wrote: bool) -> None:
+        """A commit that wrote nothing never met the disk, and proves nothing about it."""
         self._counters["commits"] += 1
-        if self._failing:
+        if self._failing and wrote:
             self._failing = False
             log.info("store writes again")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from collector.store import CannotOpen, CannotWrite, Store, Taken
 from collector.store.backup import BackupFailed, NotABackup, StoreNotEmpty, back_up, restore
@@ -101,6 +102,21 @@ async def test_a_full_disk_defers_and_recovers(store: Store) -> None:
     again = await store.take(BAN_PHUE, NOW, clock(HOUR), [big, chain.seal(window(HOUR, "t3"))])
     assert [one.status for one in again.receipts] == [BatchStatus.STORED] * 2
     assert len(await store.read(latest)) == 51
+
+
+async def test_only_a_commit_that_wrote_something_says_that_the_store_writes_again(store: Store) -> None:
+    """A transaction that changed nothing never meets the disk: it succeeds on a full one."""
+    pages = await store.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+    await store.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}").scalar_one())
+    big = Chain().seal(*(window(HOUR, f"t{number}", facts={"f": "x" * 900}) for number in range(50)))
+    with capture_logs() as told:
+        assert (await store.take(BAN_PHUE, NOW, clock(HOUR), [big])).receipts[0].status is BatchStatus.DEFERRED
+        await store.take(BAN_PHUE, NOW, clock(HOUR), [])  # a heartbeat
+        await store.write(lambda c: c.exec_driver_sql("SELECT count(*) FROM audit").scalar_one())
+        assert [one["event"] for one in told] == ["store cannot write"]
+        await store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000").scalar_one())
+        assert (await store.take(BAN_PHUE, NOW, clock(HOUR), [big])).receipts[0].status is BatchStatus.STORED
+        assert [one["event"] for one in told] == ["store cannot write", "store writes again"]
 
 
 async def test_a_read_only_store_defers(store: Store) -> None:
