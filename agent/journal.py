@@ -20,6 +20,8 @@ from wire.reasons import Event
 
 GATHER = 1.0
 """Seconds records wait for company."""
+MISTAKE = "mistake"
+"""The cause of a loss that is this program's own, beside the codes of :class:`SpoolUnavailable`."""
 
 
 class Lost(NamedTuple):
@@ -45,7 +47,7 @@ class Journal:
         self._clock = clock
         self._gather = gather
         self._waiting: dict[StreamName, list[Record]] = {name: [] for name in StreamName}
-        self._flushed: asyncio.Future[None] | None = None
+        self._flushed: dict[StreamName, asyncio.Future[None]] = {}
         self._timer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,11 +63,12 @@ class Journal:
     async def record(self, stream: StreamName, *observations: Observation, urgent: bool = False) -> None:
         """Keeps observations; on disk when this returns, unless the disk is full or read-only: then they are lost,
         counted, and that is declared later. ``urgent`` writes at once and wakes the uplink. Raises ``ValueError``
-        where a number is not finite, keeping none of these."""
+        where a number is not finite, keeping none of these; a mistake of ours in writing is raised too, and its loss
+        declared."""
         self._waiting[stream].extend([Record.of(one) for one in observations])
-        if self._flushed is None:
-            self._flushed = asyncio.get_running_loop().create_future()
-        flushed = self._flushed
+        if stream not in self._flushed:
+            self._flushed[stream] = asyncio.get_running_loop().create_future()
+        flushed = self._flushed[stream]
         if urgent:
             await self._flush()
             self.on_urgent()
@@ -125,20 +128,26 @@ class Journal:
 
     async def _write(self) -> None:
         async with self._writing:
-            flushed, self._flushed = self._flushed, None
+            flushed, self._flushed = self._flushed, {}
             taken, self._waiting = self._waiting, {name: [] for name in StreamName}
-            try:
-                for stream, records in taken.items():
-                    told = self._told() if stream is StreamName.EVIDENCE else []
-                    if told or records:
-                        await self._put(stream, [*told, *records], own=len(records))
-            except Exception as fault:
-                if flushed is None:
-                    raise
-                flushed.set_exception(fault)  # a mistake of ours: whoever recorded must hear of it
-            else:
-                if flushed is not None:
-                    flushed.set_result(None)
+            faults = {stream: await self._write_one(stream, records) for stream, records in taken.items()}
+            for stream, waiters in flushed.items():
+                fault = faults[stream]
+                if fault is None:
+                    waiters.set_result(None)
+                else:
+                    waiters.set_exception(fault)  # a mistake of ours: whoever recorded must hear of it
+
+    async def _write_one(self, stream: StreamName, records: list[Record]) -> Exception | None:
+        """Writes one stream; returns a mistake of ours in doing so, which must not harm the other stream."""
+        try:
+            told = self._told() if stream is StreamName.EVIDENCE else []
+            if told or records:
+                await self._put(stream, [*told, *records], own=len(records))
+        except Exception as fault:  # noqa: BLE001 - logged, declared, and raised to those who wait
+            self._lose(stream, len(records), MISTAKE, repr(fault))
+            return fault
+        return None
 
     def _told(self) -> list[Record]:
         """What must be said first: losses, and what happened to the spool."""
@@ -155,7 +164,7 @@ class Journal:
         try:
             await self._spool.put_records(stream, records, last=self._ended)
         except SpoolUnavailable as error:
-            self._lose(stream, own, error)
+            self._lose(stream, own, error.code, str(error))
             return
         if len(records) > own:
             for _ in range(reports):
@@ -163,8 +172,8 @@ class Journal:
             self._trouble.worked(lost=self.lost.records)
             self.lost = Lost()
 
-    def _lose(self, stream: StreamName, records: int, error: SpoolUnavailable) -> None:
-        self._trouble.failed(str(error))
+    def _lose(self, stream: StreamName, records: int, cause: str, words: str) -> None:
+        self._trouble.failed(words)
         self.lost_ever += records
         lost = self.lost
         evidence = records if stream is StreamName.EVIDENCE else 0
@@ -172,5 +181,5 @@ class Journal:
             lost.evidence + evidence,
             lost.monitor + records - evidence,
             lost.start if lost.records else self._clock.boottime(),
-            error.code,
+            cause,
         )

@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from agent.journal import Journal
-from agent.spool import Spool
+from agent.spool import Record, Spool
 from tests.support.clock import FakeClock
 from tests.support.uplink_world import window
-from wire.batch import StreamName, decode_batch
+from wire.batch import StreamName, decode_batch, decode_observation
+from wire.observation import Note
+from wire.reasons import Event
 
 
 @pytest.fixture
@@ -94,6 +96,54 @@ async def test_a_mistake_of_ours_is_told_to_whoever_recorded(
         await waiting
     with pytest.raises(TypeError, match="a mistake"):
         await journal.record(StreamName.MONITOR, window(clock), urgent=True)
+    await spool.close()
+
+
+async def test_a_mistake_in_one_stream_harms_not_the_other_and_is_declared(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = await Spool.open(tmp_path / "spool.db", clock)
+    journal = Journal(spool, clock)
+    put = spool.put_records
+
+    async def broken(stream: StreamName, records: list[Record], *, last: bool = False) -> None:
+        if stream is StreamName.EVIDENCE:
+            raise TypeError("a mistake")
+        await put(stream, records, last=last)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "put_records", broken)
+        evidence = asyncio.create_task(journal.record(StreamName.EVIDENCE, window(clock)))
+        monitor = asyncio.create_task(journal.record(StreamName.MONITOR, window(clock)))
+        await clock.asleep()
+        clock.advance(1)
+        with pytest.raises(TypeError, match="a mistake"):
+            await evidence
+        await monitor
+    assert (journal.lost.evidence, journal.lost.monitor, journal.lost_ever) == (1, 0, 1)
+    await journal.record(StreamName.EVIDENCE, window(clock), urgent=True)
+    batches = {one.name: one for one in [decode_batch(one.sealed) for one in await spool.newest()]}
+    assert len(batches[StreamName.MONITOR].observations) == 1
+    told, kept = [decode_observation(raw) for raw in batches[StreamName.EVIDENCE].observations]
+    assert isinstance(told, Note)
+    assert (told.event, told.counts["evidence"], told.facts) == (Event.SPOOL_DROPPED, 1, {"reason": "mistake"})
+    assert kept == window(clock)
+    assert journal.lost.records == 0
+    await spool.close()
+
+
+async def test_losses_that_cannot_be_told_harm_no_other_stream(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = await Spool.open(tmp_path / "spool.db", clock)
+    journal = Journal(spool, clock)
+
+    def broken() -> None:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(journal, "_told", broken)
+    await journal.record(StreamName.MONITOR, window(clock), urgent=True)
+    assert spool.counts.batches == 1
     await spool.close()
 
 
