@@ -169,7 +169,7 @@ async def conversation(address: str, identity: Identity | None, clock: Clock, ho
     except TokenRefused as refusal:
         values = {"cause": str(refusal)}
         return [
-            Check("collector", "ok", "collector_fine", {"took": "-"}),
+            Check("collector", "ok", "collector_refuses"),
             Check("token", "bad", "token_bad", values),
             untried[2],
         ]

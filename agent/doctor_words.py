@@ -52,6 +52,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "name_not_needed": ("ระบบกลางใช้เลขที่อยู่โดยตรง", "the collector is reached by its address"),
     "collector_fine": ("ตอบใน {took}", "answered in {took}"),
+    "collector_refuses": (
+        "ตอบแล้ว แต่ไม่รับสิทธิ์ส่งข้อมูลของเครื่องนี้",
+        "answered, and refused this machine's token",
+    ),
     "collector_bad": ("{cause}", "{cause}"),
     "token_fine": ("ใช้ได้", "accepted"),
     "token_bad": (

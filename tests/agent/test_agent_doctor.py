@@ -48,6 +48,8 @@ async def test_a_machine_that_has_joined(collector: FakeCollector, tmp_path: Pat
 async def test_a_revoked_token(collector: FakeCollector, tmp_path: Path) -> None:
     found = await states(collector, tmp_path, "pha_" + "x" * 43)
     assert (found["collector"].state, found["token"].state, found["clock"].state) == ("ok", "bad", "unknown")
+    assert found["collector"].text("en") == "answered, and refused this machine's token"
+    assert found["collector"].text("th") == "ตอบแล้ว แต่ไม่รับสิทธิ์ส่งข้อมูลของเครื่องนี้"
     assert "ask the province for a new code" in found["token"].text("en")
     assert not healthy(list(found.values()))
 
