@@ -92,13 +92,17 @@ def once(config: str | None, probes: tuple[str, ...], window: float | None, as_j
 
 @main.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
+@_json
 @click.pass_obj
-def check(config: str | None, file: Path | None) -> None:
+def check(config: str | None, file: Path | None, as_json: bool) -> None:
     """Check a settings file: every mistake at once, with line, key, what was found and what was expected."""
     from agent.settings import find
 
     path = find(str(file) if file else config)
     own_settings(str(path) if path else None)
+    if as_json:
+        _print_json({"settings": "fine", "file": str(path) if path else None})
+        return
     click.echo(f"{path}: fine" if path else "no settings file: the defaults are fine")
 
 

@@ -77,6 +77,13 @@ def test_check_a_good_file_and_none(config: Path) -> None:
         assert agent("check").stdout == "no settings file: the defaults are fine\n"
 
 
+def test_check_as_json(config: Path) -> None:
+    found = agent("check", config, "--json")
+    assert (found.exit_code, json.loads(found.stdout)) == (0, {"settings": "fine", "file": str(config)})
+    if not Path("/etc/phrom/agent.yaml").exists():
+        assert json.loads(agent("check", "--json").stdout) == {"settings": "fine", "file": None}
+
+
 def test_check_says_every_mistake_on_stderr_and_ends_with_2(config: Path) -> None:
     config.write_text("stat: x\nlog_level: loud\n", encoding="utf-8")
     found = agent("check", config)
