@@ -15,7 +15,7 @@ from collector.gate import Principal
 from collector.limits import Buckets, retry_after
 from collector.problems import Refused
 from collector.rivals import Rivals, rivals
-from collector.store import Source, Store
+from collector.store import CannotWrite, Source, Store
 from collector.store.schema import agent, token
 from wire.clock import Instant
 from wire.settings import JoinRequest
@@ -104,12 +104,15 @@ class Accounts:
         return found
 
     async def _first_use(self, principal: Principal) -> None:
-        """A token that arrived ends the one before it."""
-        self._unused.discard(principal.token_hash)
+        """A token that arrived ends the one before it. Where the disk takes nothing, its next use tries again."""
         at = self._now()
-        await self._store.write(
-            lambda connection: credentials.first_use(connection, at, principal.name, principal.token_hash)
-        )
+        try:
+            await self._store.write(
+                lambda connection: credentials.first_use(connection, at, principal.name, principal.token_hash)
+            )
+        except CannotWrite:
+            return  # logged by the store; the agent is who it says, and is heard all the same
+        self._unused.discard(principal.token_hash)
         await self.refresh()
 
     def allow(self, principal: Principal) -> None:

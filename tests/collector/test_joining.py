@@ -9,6 +9,7 @@ from collector import credentials
 from collector.gate import Scope
 from collector.serve import read_tokens
 from collector.settings import Limits
+from collector.store import CannotWrite
 from collector.tls import pin_of
 from tests.support.collecting import Agent, Collector, collecting
 from wire.settings import Role
@@ -146,6 +147,29 @@ async def test_two_tokens_are_valid_until_the_new_one_is_used(tmp_path: Path) ->
         refused = await agent.post()
         assert refused.status == 401
         assert refused.problem["detail"].startswith("the token is unknown, was revoked, or its agent was superseded")
+
+
+async def test_a_first_use_that_a_full_disk_did_not_take_is_written_down_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_function: object) -> None:
+        raise CannotWrite("database or disk is full")
+
+    async with collecting(tmp_path) as collector:
+        agent = await collector.agent()
+        assert (await agent.get("/api/v1/settings")).status == 200
+        old = agent.token
+        agent.token = await rotated(agent)
+        new = agent.token
+        with monkeypatch.context() as broken:
+            broken.setattr(collector.services.store, "write", full)
+            assert (await agent.get("/api/v1/settings")).status == 200  # the token is good; only the note is missing
+        agent.token = old
+        assert (await agent.get("/api/v1/settings")).status == 200
+        agent.token = new
+        assert (await agent.get("/api/v1/settings")).status == 200
+        agent.token = old
+        assert (await agent.get("/api/v1/settings")).status == 401
 
 
 async def rotated(agent: Agent) -> str:
