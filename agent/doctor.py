@@ -58,6 +58,8 @@ async def examine(own: OwnSettings) -> list[Check]:
     )
     found = [folder, await asyncio.to_thread(disk, own.state_dir), await asyncio.to_thread(right_to_ping)]
     standing = await asyncio.to_thread(look, salt_of(settings.province, settings.site))
+    if standing and not settings.site:
+        standing = standing._replace(id="-")  # named by the site, which joining tells
     found += [vantage(standing, settings), joined]
     address = own.collector or (identity.url if identity else "")
     named = await name(address)

@@ -264,11 +264,12 @@ class Runner:
 
     def _elsewhere(self) -> bool:
         """Whether the machine stands elsewhere than on the link. Without any default route it does not: a box whose
-        cable was pulled is still the link's box, and must say what it sees."""
+        cable was pulled is still the link's box, and must say what it sees. Nor does it for the seconds after joining
+        in which its place has no name yet."""
         return (
             bool(self._settings.vantages)
             and self.vantage is not None
-            and self.vantage.id not in self._settings.vantages
+            and self.vantage.id not in ("", *self._settings.vantages)
         )
 
     def _where(self) -> Where:

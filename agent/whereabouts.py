@@ -63,19 +63,24 @@ class Whereabouts:
         self._salt = salt_of(settings.province, settings.site)
 
     async def look(self, record: bool = True) -> Vantage | None:
-        """Looks once; a change is recorded on the evidence stream."""
+        """Looks once; a change is recorded on the evidence stream. Before the site is known the place has no name, for
+        it would be another one after joining, and somebody might confirm the first."""
+        joined = bool(self._settings.site)
         found, resolver = await self._find()
+        place = found.id if found else ""
+        if found and not joined:
+            found = found._replace(id="", gateway_hash="")
         self.present = found
         self._directory.routed = found is not None
         self._directory.learn({"gateway": found.gateway if found else "", "resolver": resolver})
         self._tell(found)
-        name = found.id if found else NOWHERE
-        before, self._said = self._said, name
-        if found and self._place not in ("", found.id):
+        if place and self._place not in ("", place):
             self._directory.learn({"edge": ""})  # learned at another place
-        self._place = found.id if found else self._place
+        self._place = place or self._place
         boottime, wall = self._clock.boottime(), self._clock.wall()
-        if record and name != before:
+        name = found.id if found else NOWHERE
+        before, self._said = self._said, name if joined else None
+        if record and joined and name != before:
             await self._record(before or "unknown", found, (boottime, wall))
         self._seen = (boottime, wall)
         return found

@@ -355,6 +355,17 @@ def test_a_box_without_a_route_still_stands_on_its_link(fake: Callable[..., None
     warp(story())
 
 
+def test_a_box_whose_place_has_no_name_yet_is_not_elsewhere(fake: Callable[..., None]) -> None:
+    async def story() -> None:
+        world = World()
+        fake(good, every=10.0)
+        world.runner.stand(Vantage("", "eth0", Medium.CABLE, "192.0.2.1", "", "", None, ""))
+        await world.go(16, one(), vantages=["cafecafe"])
+        assert (world.kept.windows[0].reason, world.kept.windows[0].vantage) == (None, "")
+
+    warp(story())
+
+
 def test_few_one_shot_probes_run_at_once(fake: Callable[..., None]) -> None:
     async def story() -> None:
         running, most = 0, 0

@@ -1,17 +1,21 @@
 """The watch over where the agent stands."""
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 from agent.directory import Directory
-from agent.vantage import Medium, Vantage
+from agent.vantage import Medium, Vantage, look, salt_of
 from agent.whereabouts import NOWHERE, ROUSED, Whereabouts, resolver_of, rouse_neighbour
 from tests.support.warp import Kept, WarpClock, warp
 from wire.batch import StreamName
 from wire.clock import SECOND
 from wire.observation import Change
+from wire.settings import AgentSettings
 
 HOME = Vantage("aaaaaaaa", "eth0", Medium.CABLE, "192.0.2.1", "02:00:00:00:00:01", "f" * 16, None, "")
 AWAY = Vantage("bbbbbbbb", "wlan0", Medium.WIFI, "198.51.100.1", "02:00:00:00:00:02", "e" * 16, None, "")
+JOINED = AgentSettings(province="udon-thani", site="na-yung")
 
 
 class Watched:
@@ -29,6 +33,7 @@ class Watched:
         self.watch = Whereabouts(
             self.clock, self.kept, self.directory, self.told.append, lambda *_: self.at, self.rouse
         )
+        self.watch.apply(JOINED)
 
     def rouse(self, gateway: str) -> None:
         """The kernel asks for the MAC address."""
@@ -54,6 +59,36 @@ def test_a_change_of_place_is_evidence_and_dated_by_the_last_look() -> None:
         assert all(urgent for _, _, urgent in world.kept.records)
         assert isinstance(world.kept.records[0][1], Change)
         assert world.told[-1] == AWAY
+
+    warp(story())
+
+
+def test_before_joining_the_place_has_no_name_and_after_it_one(tmp_path: Path) -> None:
+    (tmp_path / "route").write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\n",
+        encoding="ascii",
+    )
+    read = partial(look, proc=tmp_path, system=tmp_path)
+    expected = read(salt_of("udon-thani", "na-yung"))
+    assert expected is not None
+
+    async def story() -> None:
+        kept, directory, told = Kept(), Directory(), list[Vantage | None]()
+        clock = WarpClock(asyncio.get_running_loop())
+        watch = Whereabouts(clock, kept, directory, told.append, read, lambda _: None)
+        watch.apply(AgentSettings(revision="start"))
+        for _ in range(2):
+            await watch.look()
+        assert kept.changes == []
+        assert told[-1] is not None
+        assert (told[-1].id, told[-1].gateway) == ("", directory.addresses["gateway"])
+        watch.apply(JOINED)
+        for _ in range(2):
+            await watch.look()
+        (change,) = kept.changes
+        assert (change.previous, change.current, change.vantage) == ("unknown", expected.id, expected.id)
+        assert told[-1] == expected
 
     warp(story())
 
