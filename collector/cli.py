@@ -18,6 +18,10 @@ from wire.logs import set_up
 from wire.yaml_settings import SettingsError
 
 FAILED, WRONG, UNHEALTHY = 1, 2, 3
+NOT_INSTALLED = (
+    "the library {0} is missing: an agent's installation does not carry the collector; "
+    "install it with: pip install --require-hashes -r requirements/collector.txt"
+)
 
 
 class Words(Exception):
@@ -33,8 +37,11 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        from collector.errors import expected  # here: it imports everything that can fail
-
+        try:
+            from collector.errors import expected  # here: it imports everything that can fail
+        except ModuleNotFoundError as missing:
+            click.echo(NOT_INSTALLED.format(missing.name), err=True)
+            sys.exit(FAILED)
         try:
             return command(*args, **kwargs)
         except SettingsError as error:

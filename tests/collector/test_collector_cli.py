@@ -301,3 +301,16 @@ def test_commands_work_beside_the_running_collector(served: Served, tmp_path: Pa
     backup = tmp_path / "backup.tar.gz"
     assert CliRunner().invoke(main, ["backup", str(backup), *config]).exit_code == 0
     assert backup.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_agents_installation_says_that_it_carries_no_collector(tmp_path: Path) -> None:
+    """An agent has none of the collector's libraries: a path where importing SQLAlchemy fails stands for it."""
+    (tmp_path / "sqlalchemy.py").write_text("raise ModuleNotFoundError('no', name='sqlalchemy')\n", "utf-8")
+    command = [sys.executable, "-c", "from collector.cli import main; main()", "serve"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "the library sqlalchemy is missing: an agent's installation does not carry the collector; "
+        "install it with: pip install --require-hashes -r requirements/collector.txt\n"
+    )
