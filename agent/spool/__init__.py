@@ -110,7 +110,9 @@ class Spool:
 
     async def put_records(self, name: StreamName, records: Sequence[Record], *, last: bool = False) -> list[Spooled]:
         """:meth:`put` for encoded records; ``last`` marks this run as cleanly ended."""
-        return await self._do(lambda file: file.put(name, records, self._now(), last=last))
+        kept = await self._do(lambda file: file.put(name, records, self._now(), last=last))
+        self.unavailable = None
+        return kept
 
     async def newest(
         self,
@@ -170,7 +172,8 @@ class Spool:
             self.counts = self._file.counts
             self.reports.extend(self._file.reports)
             self._file.reports.clear()
-        self.unavailable = None
+        if not isinstance(self.unavailable, SpoolFull):  # a read that works does not make room
+            self.unavailable = None
         return result
 
     def _failed(self, error: sqlite3.Error | OSError | SpoolDamaged) -> Exception:
