@@ -21,8 +21,16 @@ class CannotWrite(Exception):
     """The database file takes no writes now: disk full, read-only or failing. Nothing was stored; try again later."""
 
 
+class Damaged(CannotWrite):
+    """The database file is damaged. Nothing was stored, so agents keep what they have; no later try will succeed."""
+
+
 class CannotOpen(Exception):
     """The store's file cannot be used by this release; the message says why and what to do."""
+
+
+RESTORE = "stop the collector, restore a backup (phrom-collector restore) and keep the damaged file aside"
+"""What to do about a damaged file."""
 
 
 def connect(path: Path, *, read_only: bool, pool_size: int = 1) -> Engine:
@@ -96,12 +104,16 @@ def insert_over(table: str, columns: tuple[str, ...]) -> str:
 
 
 def cannot_write(problem: BaseException) -> CannotWrite | None:
-    """What a database error means: :class:`CannotWrite` if it may pass by itself, ``None`` if it is our mistake."""
+    """What a database error means: :class:`CannotWrite` if it may pass by itself, :class:`Damaged` if only a backup
+    helps, ``None`` if it is our mistake."""
     original = problem.orig if isinstance(problem, DBAPIError) else problem
     code = getattr(original, "sqlite_errorcode", None)
     if code is None:
         return None
     primary = code & 0xFF  # the low byte of an extended result code, sqlite.org/rescode.html
+    words = f"{original} ({getattr(original, 'sqlite_errorname', code)})"
+    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return Damaged(f"{words}; it does not heal by itself: {RESTORE}")
     if primary in {
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_READONLY,
@@ -110,7 +122,6 @@ def cannot_write(problem: BaseException) -> CannotWrite | None:
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_CORRUPT,
     }:
-        return CannotWrite(f"{original} ({getattr(original, 'sqlite_errorname', code)})")
+        return CannotWrite(words)
     return None

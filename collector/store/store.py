@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
 from collector.store import dialect
@@ -21,6 +21,7 @@ from collector.store.ledger import Ledger, Take
 from collector.store.maintenance import Stepped, mark_waited, pack_some
 from collector.store.memory import Memory
 from collector.store.retention import Retention, expiry_steps
+from collector.store.schema import metadata
 from collector.store.shapes import Limits, Source, Taken
 from collector.store.times import Retime, loose_boots, retime
 from collector.store.writer import Writer
@@ -43,10 +44,24 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def differences(engine: Engine) -> list[str]:
+    """What the file's tables and columns lack or have beside those of this release; further tables do no harm."""
+    inspector = inspect(engine)
+    held = set(inspector.get_table_names())
+    found = [f"no table {name}" for name in sorted(metadata.tables.keys() - held)]
+    for name in sorted(metadata.tables.keys() & held):
+        wanted = {column.name for column in metadata.tables[name].columns}
+        columns = {column["name"] for column in inspector.get_columns(name)}
+        found += [f"no column {name}.{column}" for column in sorted(wanted - columns)]
+        found += [f"an unknown column {name}.{column}" for column in sorted(columns - wanted)]
+    return found
+
+
 def _opened(path: Path) -> Engine:
     engine = dialect.connect(path, read_only=False)
     try:
         migrate(engine)
+        found = differences(engine)
     except DBAPIError as problem:
         engine.dispose()
         raise dialect.CannotOpen(
@@ -59,6 +74,12 @@ def _opened(path: Path) -> Engine:
             f"{path}: found a store made by a newer release ({problem}), expected one of this release or older; update"
             " this collector, or restore a backup made before the update"
         ) from problem
+    if found:
+        engine.dispose()
+        raise dialect.CannotOpen(
+            f"{path}: found {', '.join(found)}, expected the tables of this release: another build made this store;"
+            " move its folder away to begin anew, or restore a backup that this release made"
+        )
     return engine
 
 

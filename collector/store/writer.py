@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from collector.store.dialect import CannotWrite, cannot_write, rows_changed
+from collector.store.dialect import RESTORE, CannotWrite, Damaged, cannot_write, rows_changed
 
 log = structlog.get_logger()
 
@@ -73,6 +73,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._failing = False
+        self._damaged = False
         self._thread = threading.Thread(target=self._run, name="phrom-store-writer", daemon=True)
         self._thread.start()
 
@@ -188,7 +189,11 @@ class Writer:
         if meaning is None:
             return problem
         self._counters["writes_failed"] += 1
-        if not self._failing:
+        if isinstance(meaning, Damaged):
+            if not self._damaged:  # once and for good: that other pages still take writes is no recovery
+                self._damaged = True
+                log.error("store is damaged", problem=str(meaning), todo=RESTORE)
+        elif not self._failing:
             self._failing = True
             log.error("store cannot write", problem=str(meaning))
         return meaning

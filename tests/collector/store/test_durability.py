@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from collector.store import CannotOpen, CannotWrite, Store, Taken
 from collector.store.backup import BackupFailed, NotABackup, StoreNotEmpty, back_up, restore
+from collector.store.dialect import Damaged
 from collector.store.query import gaps, latest
 from collector.store.writer import Closed
 from tests.support.store import BAN_PHUE, EPOCH, Chain, clock, window
@@ -344,3 +346,48 @@ def test_what_cannot_be_opened_says_why_and_what_to_do(tmp_path: Path) -> None:
         CannotOpen, match=r"newer.db: found a store made by a newer release .*9999.*; update this collector"
     ):
         Store.open(tmp_path / "newer.db")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("DROP TABLE vantage", "no table vantage"),
+        ("ALTER TABLE token DROP COLUMN used", "no column token.used"),
+        ("ALTER TABLE token ADD COLUMN colour TEXT", "an unknown column token.colour"),
+    ],
+)
+def test_a_store_with_another_schema_is_refused_at_the_start(tmp_path: Path, change: str, found: str) -> None:
+    path = tmp_path / "phrom.db"
+    Store.open(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(change)
+        database.commit()
+    with pytest.raises(CannotOpen) as refused:
+        Store.open(path)
+    assert str(refused.value) == (
+        f"{path}: found {found}, expected the tables of this release: another build made this store; move its folder"
+        " away to begin anew, or restore a backup that this release made"
+    )
+
+
+async def test_a_damaged_store_is_told_as_damaged_and_agents_keep_what_they_have(store: Store) -> None:
+    chain = Chain()
+    await store.take(BAN_PHUE, NOW, clock(HOUR), [chain.seal(window(HOUR))])
+
+    def damage(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA writable_schema=ON")
+        connection.exec_driver_sql("UPDATE sqlite_schema SET rootpage = 9999 WHERE name = 'batch'")
+        connection.exec_driver_sql("PRAGMA writable_schema=RESET")
+
+    with capture_logs() as told:
+        await store.write(damage)
+        (receipt,) = (await store.take(BAN_PHUE, NOW, clock(HOUR), [chain.seal(window(HOUR))])).receipts
+        with pytest.raises(
+            Damaged, match=r"malformed.*it does not heal by itself: stop the collector, restore a backup"
+        ):
+            await store.write(lambda c: c.exec_driver_sql("SELECT count(*) FROM batch").scalar_one())
+    assert receipt.status is BatchStatus.DEFERRED
+    assert "restore a backup" in receipt.detail
+    assert [(one["log_level"], one["event"]) for one in told] == [("error", "store is damaged")]
+    assert "SQLITE_CORRUPT" in told[0]["problem"]
+    assert told[0]["todo"].startswith("stop the collector, restore a backup")
