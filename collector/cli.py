@@ -105,7 +105,7 @@ def demo(port: int, data: str) -> None:
     """Run a collector and a real agent on this machine, beside the example province."""
     from collector.demo import run
 
-    set_up("auto", "warning")
+    set_up("auto", "info")
     asyncio.run(run(Path(data), port))
 
 

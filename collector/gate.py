@@ -7,6 +7,7 @@ sign of having been forwarded, and only where no proxy is declared.
 """
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -87,6 +88,7 @@ class Route:
 
 
 PRINCIPAL = web.RequestKey("principal", Principal)
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _NOBODY = Principal("anyone")
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
 _UNAUTHORISED = {"WWW-Authenticate": 'Bearer realm="phrom"'}
@@ -165,9 +167,11 @@ def not_direct(request: web.Request, settings: "CollectorSettings") -> str:
             return f"found the header {name}: the request was forwarded, expected a browser on this machine"
     if request.version < (1, 1):
         return "found HTTP/1.0, as proxies speak it, expected a browser on this machine"
-    host = host_of(request.headers.get(hdrs.HOST, ""))
+    header = request.headers.get(hdrs.HOST, "")
+    host = host_of(header)
     if host != "localhost" and not is_loopback(host):
-        return f"found the host {host[:100]!r}, expected http://127.0.0.1 or http://localhost with the collector's port"
+        shown = (host or header)[:100]
+        return f"found the host {shown!r}, expected http://127.0.0.1 or http://localhost with the collector's port"
     site = request.headers.get("Sec-Fetch-Site", "none")
     if request.method not in ("GET", "HEAD") and site not in ("none", "same-origin"):
         return f"found a request that another site made ({site}), expected the collector's own page"
@@ -196,10 +200,16 @@ def client_of(request: web.Request, *, proxy_declared: bool) -> str:
 
 
 def host_of(header: str) -> str:
-    """The host of a ``Host`` header, without port, brackets and a trailing dot, in lower case."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.rpartition(":")[0].lower() if header.count(":") == 1 else header.lower()
+    """The host of a ``Host`` header (RFC 9110, 7.2) in lower case, without port and brackets; empty if it is none."""
+    found = _HOST.fullmatch(header)
+    if found is None or int(found["port"] or 0) > 65535:
+        return ""
+    if found["six"] is None:
+        return found["name"].lower()
+    try:
+        return found["six"].lower() if ipaddress.IPv6Address(found["six"]) else ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(text: str) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.app import ROUTES, create_app
 from collector.gate import PERSON, READ, client_of, host_of, is_loopback
@@ -219,14 +221,24 @@ async def test_a_handler_that_fails_tells_nothing_of_its_inside(
     assert (told.out + told.err).count("request failed") == 1
 
 
+@given(st.text(alphabet=st.sampled_from("127.0:[]@lochstA-_ \t%"), max_size=24))
+def test_a_host_header_is_one_host_or_none(header: str) -> None:
+    found = host_of(header)
+    assert found == found.lower()
+    assert not set(found) & set("@[] \t%")
+    if found:
+        assert header.lower().strip("[").startswith(found), "never a part of it that a browser would not have meant"
+
+
 def test_hosts_and_addresses_are_read_as_browsers_write_them() -> None:
-    assert [host_of(one) for one in ("a.example:80", "A.example", "[::1]:8480", "::1", "")] == [
+    assert [host_of(one) for one in ("a.example:80", "A.example", "[::1]:8480", "[::1]")] == [
         "a.example",
         "a.example",
         "::1",
         "::1",
-        "",
     ]
+    odd = ("", "::1", "[::1", "[::1]x", "[a]", "127.0.0.1:21480@evil", "127.0.0.1:", "127.0.0.1:70000", "a b", "a\n")
+    assert [host_of(one) for one in odd] == [""] * len(odd)
     loopback = {"127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1"}
     assert {one for one in (*loopback, "128.0.0.1", "::2", "localhost", "", "0.0.0.0") if is_loopback(one)} == loopback
 
