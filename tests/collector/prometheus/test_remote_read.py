@@ -113,7 +113,7 @@ async def test_backfilled_day_in_promql_is_what_was_sent(made: Backfilled, tmp_p
 
 @pytest.mark.tool("prometheus")
 async def test_target_that_fails_is_gone_at_once_and_its_outcome_says_why(made: Backfilled, tmp_path: Path) -> None:
-    base = made.now - HOUR
+    base = (made.now // HOUR - 1) * HOUR + 5 * MINUTE  # within one hour: a window alone in its hour has no cadence yet
     ends = [base + minute * MINUTE for minute in range(20)]
     windows = [echoes(made, end, (10**7, 10**7)) for end in ends[:10]]
     silent = {"outcome": Outcome.FAILED, "reason": Reason.NO_REPLY}
