@@ -59,7 +59,7 @@ test: .venv/dev tools lint ## everything that proves it
 	$(BIN)/python -m pytest
 
 .PHONY: bench
-bench: .venv/dev tools ## every claim of the README, measured (about an hour)
+bench: .venv/dev tools ## every claim of the README, measured (about twenty minutes)
 	@for script in bench/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; \
 	  $(BIN)/python -m bench.$$name || exit 1; done
 
