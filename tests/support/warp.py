@@ -45,6 +45,10 @@ class WarpLoop(asyncio.SelectorEventLoop):
     def _worked(self, _: Any) -> None:
         self._warp.at_work -= 1
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Without the limit that Python 3.12 added: in virtual time it would be over at once."""
+        await super().shutdown_default_executor()
+
     def time(self) -> float:
         return 1000.0 + self._warp.warped
 
