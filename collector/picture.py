@@ -52,6 +52,7 @@ class Doubt(StrEnum):
 
     NOT_MEASURED_YET = "not_measured_yet"
     STALE = "stale"
+    AGENT_SILENT = "agent_silent"
     LOSSY = "lossy"
     AGENT_CANNOT_MEASURE = "agent_cannot_measure"
     WRONG_VANTAGE = "wrong_vantage"
@@ -250,9 +251,13 @@ def _places(agents: tuple[AgentNow, ...], now: Instant) -> set[tuple[str, str]]:
     """Links and roles that the site is judged by. The room's notebook is put away between meetings: while it is silent
     and another place of the site is heard, what it said last is neither missing nor stale."""
     places = {(agent.source.link, agent.source.role) for agent in agents}
-    heard = {(agent.source.link, agent.source.role) for agent in agents if not agent.silent(now)}
+    heard = _heard(agents, now)
     put_away = {place for place in places - heard if place[1] == Role.ROOM}
     return places - put_away if heard else places
+
+
+def _heard(agents: tuple[AgentNow, ...], now: Instant) -> set[tuple[str, str]]:
+    return {(agent.source.link, agent.source.role) for agent in agents if not agent.silent(now)}
 
 
 def _doubts(
@@ -265,6 +270,8 @@ def _doubts(
     doubts: list[tuple[Doubt, Expected]] = []
     if agents and not any(agent.time_known for agent in agents if not agent.silent(now)):
         doubts.append((Doubt.TIME_UNKNOWN, Expected("", "", "")))
+    if places - _heard(agents, now):  # its last windows look fresh for minutes yet
+        doubts.append((Doubt.AGENT_SILENT, Expected("", "", "")))
     lossy_anchors = sum(one.lossy for one in series if _is_anchor(one))
     seen = set()
     for one in series:

@@ -20,6 +20,7 @@ STATES: dict[State, str] = {
 DOUBTS: dict[Doubt, str] = {
     Doubt.NOT_MEASURED_YET: _("not measured yet"),
     Doubt.STALE: _("the result is out of date"),
+    Doubt.AGENT_SILENT: _("an agent of the site is silent"),
     Doubt.LOSSY: _("too many packets are lost"),
     Doubt.AGENT_CANNOT_MEASURE: _("the agent itself could not measure"),
     Doubt.WRONG_VANTAGE: _("not measured on this link"),

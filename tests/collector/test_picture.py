@@ -250,3 +250,13 @@ def test_a_silent_link_box_is_not_excused_by_a_notebook_in_the_room():
     picture.heard(room, NOW)
     picture.landed([landed(NOW, window())._replace(source=room)])
     assert picture.site("na-yung", NOW).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("other", [Source("a-2", "na-yung", "", "room"), Source("a-2", "na-yung", "second", "link")])
+def test_a_link_box_that_falls_silent_ends_green_at_once_whoever_else_is_heard(other):
+    picture = seen(landed(NOW, window()), heard=NOW - SILENT_AFTER - 1)
+    picture.heard(other, NOW)
+    picture.landed([landed(NOW, window())._replace(source=other)])
+    found = picture.site("na-yung", NOW, [GATEWAY])
+    assert found.state is State.UNKNOWN
+    assert found.doubts == ((Doubt.AGENT_SILENT, Expected("", "", "")),)
