@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sized
 
 import msgspec
 
-from agent.probe import Finding, error
+from agent.probe import Finding, Result, error
 from wire.histogram import BadHistogram
 from wire.measures import MEASURES, Measure, Shape
 from wire.observation import MOST_ENTRIES
@@ -20,12 +20,26 @@ def checked(finding: Finding) -> Finding:
 
     Facts come from outside (a server's banner, a certificate's name): they are made valid text and cut to length.
     """
-    mistake = mistake_in(finding)
+    mistake = mistake_in(finding) or next(filter(None, (mistake_in(_like(one)) for one in finding.results)), "")
     if mistake:
         return error(Reason.PROBE_CRASHED, facts={"detail": text(mistake)})
     if finding.facts:
         finding.facts = {name[:LONGEST_NAME]: text(fact) for name, fact in finding.facts.items()}
+    for one in finding.results:
+        one.facts = {name[:LONGEST_NAME]: text(fact) for name, fact in one.facts.items()}
     return finding
+
+
+def _like(result: Result) -> Finding:
+    """The parts of a test's result that the rules of a finding are about."""
+    return Finding(
+        outcome=result.outcome,
+        reason=result.reason,
+        counts=result.counts,
+        values=result.values,
+        durations=result.durations,
+        facts=result.facts,
+    )
 
 
 def text(value: str, longest: int = LONGEST_FACT) -> str:

@@ -16,10 +16,10 @@ from agent.clock import Clock
 from agent.directory import BEYOND_GATEWAY, Directory, NotLearnedYet, references
 from agent.findings import changed_facts, checked, decoded, text
 from agent.neterrors import OURS, finding_of
-from agent.probe import Finding, Probe, ProbeInfo, Span, Target, error, failed, skipped
+from agent.probe import Finding, Leases, NoLeases, Probe, ProbeInfo, Result, Span, Target, error, failed, skipped
 from wire.batch import StreamName
 from wire.clock import SECOND
-from wire.observation import Change, Observation, Window
+from wire.observation import Change, Observation, Test, Window
 from wire.reasons import Outcome, Reason
 from wire.settings import Assignment
 
@@ -59,6 +59,8 @@ class Seen(NamedTuple):
     assignment: Assignment
     seconds: float
     watches: tuple[str, ...]
+    tests: tuple[Test, ...] = ()
+    """Recorded instead of the window, which then only sums up."""
 
 
 class Moment(NamedTuple):
@@ -72,11 +74,19 @@ class Moment(NamedTuple):
 class Measuring:
     """Measures one assignment at a time, keeps what the next measurement must be compared with."""
 
-    def __init__(self, clock: Clock, records: Records, directory: Directory, where: Callable[[], Where]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        records: Records,
+        directory: Directory,
+        where: Callable[[], Where],
+        leases: Leases = NoLeases(),  # noqa: B008 - it has no state
+    ) -> None:
         self._clock = clock
         self._records = records
         self._directory = directory
         self._where = where
+        self._leases = leases
         self._inner: dict[asyncio.Task[Finding], str] = {}
         self._facts: dict[str, dict[str, str]] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -111,7 +121,7 @@ class Measuring:
             settings = self._settings_of(ready)
         except _Unmeasurable as instead:
             return self.state(assignment, instead.finding, order)
-        finding = await self._within_limit(ready, Target(assignment.target, assignment.platform, settings), seconds)
+        finding = await self._within_limit(ready, self._target(assignment, settings), seconds)
         if finding is None:
             return None
         due_end = start + round(seconds * SECOND)
@@ -127,7 +137,38 @@ class Measuring:
         finish = end.boottime if finding.outcome is Outcome.ERROR or not seconds else min(end.boottime, due_end)
         walls = (begun.wall - (begun.boottime - start), end.wall - (end.boottime - finish))
         window = _window(assignment, finding, self._clock.boot, (start, finish), walls, where, order)
-        return Seen(window, assignment, (end.awake - begun.awake) / SECOND, ready.info.watches)
+        tests = tuple(self._test(window, result, end) for result in finding.results)
+        return Seen(window, assignment, (end.awake - begun.awake) / SECOND, ready.info.watches, tests)
+
+    def _target(self, assignment: Assignment, settings: Any) -> Target:
+        return Target(assignment.target, assignment.platform, settings, self._leases)
+
+    @staticmethod
+    def _test(window: Window, result: Result, end: Moment) -> Test:
+        """One direction of a test, with the header of the window that sums it up."""
+        return Test(
+            boot=window.boot,
+            start=result.start,
+            end=result.end,
+            wall_start=end.wall - (end.boottime - result.start),
+            wall_end=end.wall - (end.boottime - result.end),
+            settings=window.settings,
+            vantage=window.vantage,
+            probe=window.probe,
+            target=window.target,
+            platform=window.platform,
+            engine=result.engine,
+            direction=result.direction,
+            outcome=result.outcome,
+            reason=result.reason,
+            order=window.order,
+            valid=result.valid,
+            limits=result.limits,
+            counts=result.counts,
+            values=result.values,
+            durations=result.durations,
+            facts=result.facts,
+        )
 
     async def _see_out(self, left: float) -> None:
         """Waits for the end of a continuous window whose probe was done a little before it, so that no record ends in
@@ -195,7 +236,7 @@ class Measuring:
     async def keep(self, seen: Seen) -> Window:
         """Records what was seen, and what changed by it; returns when it is safe."""
         window, assignment = seen.window, seen.assignment
-        records: list[Observation] = [window]
+        records: list[Observation] = [*seen.tests] or [window]
         if seen.watches and window.outcome is Outcome.OK:
             before = self._facts.get(assignment.name, {})
             records += [_change(window, fact, before) for fact in changed_facts(seen.watches, before, window.facts)]

@@ -17,15 +17,16 @@ One instance serves all targets of its kind and may keep sockets and caches; ``c
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from wire.histogram import Histogram
+from wire.lease import Grant, Purpose
 from wire.meetings import Load
-from wire.reasons import Outcome, Reason
+from wire.reasons import Limit, Outcome, Reason
 
 
 class Right(StrEnum):
@@ -42,12 +43,57 @@ class Span(NamedTuple):
     limit: float
 
 
+class Leases(Protocol):
+    """Where a probe gets the right to use a responder."""
+
+    async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:
+        """Asks the collector; raises :class:`LeaseRefused`."""
+
+
+class LeaseRefused(Exception):
+    """No lease: ``reason`` is what the probe's finding then says (outcome ``skipped``)."""
+
+    def __init__(self, reason: Reason, detail: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(detail or str(reason))
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
+        """Seconds after which asking again makes sense; 0 = not said."""
+
+
+class NoLeases:
+    """Where nobody can be asked: every loan is refused."""
+
+    async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:  # noqa: ARG002
+        raise LeaseRefused(Reason.NO_LEASE, "this agent has not joined a collector, which alone grants leases")
+
+
 class Target(NamedTuple):
     """What is measured: its name in the site, its platform, and the probe's own settings, decoded."""
 
     name: str
     platform: str
     settings: Any
+    leases: Leases = NoLeases()
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """One direction of a throughput or call test, to become a ``Test`` record (:mod:`wire.observation`)."""
+
+    engine: str
+    direction: str
+    """``down``, ``up`` or ``both``."""
+    start: int
+    end: int
+    """CLOCK_BOOTTIME, microseconds."""
+    outcome: Outcome
+    reason: Reason | None = None
+    valid: bool = False
+    limits: tuple[Limit, ...] = ()
+    counts: dict[str, int] = {}
+    values: dict[str, float] = {}
+    durations: dict[str, Histogram] = {}
+    facts: dict[str, str] = {}
 
 
 class Finding(msgspec.Struct, kw_only=True):
@@ -60,6 +106,8 @@ class Finding(msgspec.Struct, kw_only=True):
     durations: dict[str, Histogram] = {}
     states: dict[str, float] = {}
     facts: dict[str, str] = {}
+    results: list[Result] = []
+    """What a test found. Where there are any, they are recorded as ``Test``s and the finding itself only sums up."""
     learned: dict[str, str] = {}
     """Addresses for ``@name`` settings of other probes (``edge``); stays on this machine."""
 
@@ -99,7 +147,8 @@ class ProbeInfo(NamedTuple):
     """What a probe's file states about it; the table of probes in the documentation is made from this."""
 
     name: str
-    make: Callable[[], Probe]
+    make: Callable[[], Any]
+    """Makes a :class:`Probe`, or a :class:`Watcher` where ``watcher`` says so."""
     settings: type[Any]
     every: float
     """Default cadence in seconds, from start to start."""
@@ -115,10 +164,36 @@ class ProbeInfo(NamedTuple):
     """Facts whose change between two ``ok`` windows is recorded as a ``change`` (a certificate, an address)."""
     summary: str
     """First line of the class's docstring."""
+    watcher: bool = False
+    """Whether it is a :class:`Watcher`: it runs all the time and owns its pace."""
 
 
 PROBES: dict[str, ProbeInfo] = {}
 """The probes imported so far; use :func:`load` and :func:`known`."""
+
+
+class Sighting(msgspec.Struct, kw_only=True):
+    """What a watcher has to say: a state was left for another (``change``), or a minute is over (``window``)."""
+
+    target: str
+    start: int
+    """CLOCK_BOOTTIME, microseconds; of a change: when the new state began (backdated)."""
+    end: int
+    """Of a change: when it was known."""
+    previous: str = ""
+    """Empty for a window."""
+    current: str = ""
+    finding: Finding
+    """Of a window: seconds per state in ``states``. Of a change: reason, values and facts are its evidence."""
+
+
+class Watcher(Protocol):
+    """The one method every watcher has (DESIGN §7)."""
+
+    def watch(self, target: Target, span: Span) -> AsyncIterator[Sighting]:
+        """Changes as they happen and a window at the end of each ``span.seconds``, until cancelled. Cancelled, it may
+        yield what it has of the window before it ends."""
+
 
 _T = TypeVar("_T", bound=type[Any])
 
@@ -139,6 +214,19 @@ def probe(
     def register(cls: _T) -> _T:
         summary = (cls.__doc__ or "").strip().partition("\n")[0]
         PROBES[name] = ProbeInfo(name, cls, cls.Settings, every, window, limit, load, costs, needs, watches, summary)
+        return cls
+
+    return register
+
+
+def watcher(
+    name: str, *, load: Load, costs: str, window: float = 60.0, needs: Right = Right.NONE
+) -> Callable[[_T], _T]:
+    """Registers a class as the watcher ``name``: a probe that looks all the time and tells of every change at once."""
+
+    def register(cls: _T) -> _T:
+        summary = (cls.__doc__ or "").strip().partition("\n")[0]
+        PROBES[name] = ProbeInfo(name, cls, cls.Settings, window, window, 10.0, load, costs, needs, (), summary, True)
         return cls
 
     return register

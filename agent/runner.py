@@ -10,7 +10,7 @@ import structlog
 from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
 from agent.measuring import Measuring, Ready, Records, Seen, Where
-from agent.probe import Finding, Probe, error, load, skipped
+from agent.probe import Finding, Leases, NoLeases, Probe, error, load, skipped
 from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle
 from agent.vantage import Vantage
 from wire.batch import StreamName
@@ -62,12 +62,19 @@ class _Job:
 class Runner:
     """``apply`` says what to run, ``run`` runs it until ``stop``."""
 
-    def __init__(self, clock: Clock, times: Times, records: Records, directory: Directory) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        times: Times,
+        records: Records,
+        directory: Directory,
+        leases: Leases = NoLeases(),  # noqa: B008 - it has no state
+    ) -> None:
         self._clock = clock
         self._times = times
         self._records = records
         self._directory = directory
-        self.measuring = Measuring(clock, records, directory, self._where)
+        self.measuring = Measuring(clock, records, directory, self._where, leases)
         self._settings = AgentSettings()
         self._probes: dict[str, Probe] = {}
         self._jobs: dict[str, _Job] = {}

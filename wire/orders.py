@@ -16,6 +16,9 @@ class OrderKind(StrEnum):
     MEASURE = "measure"
     """Run ``arguments.assignments`` now (a list of names ``probe`` or ``probe:target``; empty for all of trickle
     class), with windows of ``arguments.window`` seconds."""
+    SLOT = "slot"
+    """A throughput test in a granted slot: ``arguments`` is a :class:`Slot`. The lease is fetched just before it
+    begins, so no key stands in an order and the collector can still say no."""
     FETCH_SETTINGS = "fetch_settings"
     ROTATE_TOKEN = "rotate_token"  # noqa: S105
     """Ask for a new token with the present one; both are valid until the new one was used."""
@@ -31,6 +34,17 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     """Seconds from the arrival of the receipt after which it must not begin any more."""
     arguments: dict[str, Any] = {}
+
+
+class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Arguments of a ``slot`` order. ``after`` and ``expires`` of the order say when it may begin."""
+
+    slot: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    responder: Annotated[str, msgspec.Meta(max_length=64)]
+    directions: tuple[str, ...] = ("down", "up")
+    engine: str = "tcp"
+    retest: bool = False
+    """A bad result of the slot before is being checked; usually on another responder."""
 
 
 class OrderStatus(StrEnum):

@@ -56,6 +56,10 @@ class Reason(StrEnum):
     HTTP_UNEXPECTED_REDIRECT = "http_unexpected_redirect"
     SIP_STATUS = "sip_status"
     CLOCK_OFF = "clock_off"
+    # failed: tests
+    RESPONDER_SILENT = "responder_silent"
+    BROKEN_OFF = "broken_off"
+    """The test had begun and its connections ended or stood still before it was done."""
     # skipped
     QUIET_TIME = "quiet_time"
     NOT_ON_THIS_LINK = "not_on_this_link"
@@ -68,11 +72,22 @@ class Reason(StrEnum):
     NO_SLOT = "no_slot"
     LINK_IN_USE = "link_in_use"
     STOPPING = "stopping"
+    NO_LEASE = "no_lease"
+    """The collector could not be asked for a lease, or the responder did not accept it."""
+    NO_RESPONDER = "no_responder"
+    RESPONDER_BUSY = "responder_busy"
+    BUDGET_SPENT = "budget_spent"
+    OUTSIDE_SERVICE_HOURS = "outside_service_hours"
+    CONTRACT_UNKNOWN = "contract_unknown"
+    LINK_DOWN = "link_down"
     TOO_SOON = "too_soon"
     """Not asked again yet, out of courtesy or because the server told us to wait."""
     # undecided: measured, but the answer proves nothing either way (outcome skipped)
     CONTROLS_SILENT = "controls_silent"
     SILENCE_PROVES_NOTHING = "silence_proves_nothing"
+    DELAY_ROSE = "delay_rose"
+    """A light check stopped itself: the path queued. Not a proof of the rate, and no proof of the contrary."""
+    LOSS_SEEN = "loss_seen"
     # error: the agent's own trouble
     NO_PERMISSION = "no_permission"
     PROBE_CRASHED = "probe_crashed"
@@ -81,6 +96,7 @@ class Reason(StrEnum):
     BAD_TARGET = "bad_target"
     NO_RESOURCES = "no_resources"
     TOOL_MISSING = "tool_missing"
+    TOOL_FAILED = "tool_failed"
     SUSPENDED = "suspended"
     NOT_SUPPORTED = "not_supported"
 
@@ -93,18 +109,34 @@ class Reason(StrEnum):
 
 
 class Limit(StrEnum):
-    """What could have limited a throughput or call test other than the link (DESIGN §6.5)."""
+    """What could have limited a throughput or call test other than the link, or makes it no evidence (DESIGN §6.5)."""
 
     RESPONDER_CAPACITY = "responder_capacity"
+    """The responder, or the lease, allows no more than this in that direction."""
+    RESPONDER_CPU = "responder_cpu"
+    RESPONDER_LINK_IN_USE = "responder_link_in_use"
+    """Something else used the line on which the responder stands."""
     PORT_SPEED = "port_speed"
     WIFI = "wifi"
     CPU_BUSY = "cpu_busy"
     RECEIVE_WINDOW = "receive_window"
     SEND_BUFFER = "send_buffer"
     CUT_SHORT = "cut_short"
+    FEW_WINDOWS = "few_windows"
+    """Too few undisturbed 100 ms windows for a median."""
     CROSS_TRAFFIC = "cross_traffic"
     CROSS_TRAFFIC_UNSEEN = "cross_traffic_unseen"
     WRONG_VANTAGE = "wrong_vantage"
+    WRONG_ROLE = "wrong_role"
+    """Measured by an agent of role ``room``: only ``link`` or ``both`` gives contract evidence."""
+    TIME_UNKNOWN = "time_unknown"
+    NO_LEASE = "no_lease"
+    ENGINE_NO_EVIDENCE = "engine_no_evidence"
+    """The engine is a cross-check (``speedtest``, ``iperf3`` against a server that is not ours)."""
+    CLIENT_COUNTED = "client_counted"
+    """Counted by the application, not by the kernel's segment counts."""
+    SENDER_IDLE = "sender_idle"
+    """A sender had nothing to send for part of the time."""
     UNRECOGNISED = "unrecognised"
 
     @classmethod
@@ -158,7 +190,11 @@ class Event(StrEnum):
     BATCH_QUARANTINED = "batch_quarantined"
     ORDER_DONE = "order_done"
     ORDER_UNKNOWN = "order_unknown"
+    SLOT_TAKEN = "slot_taken"
     SLOT_DEFERRED = "slot_deferred"
+    SLOT_SKIPPED = "slot_skipped"
+    SLOT_FAILED = "slot_failed"
+    LEASE_REFUSED = "lease_refused"
     UNRECOGNISED = "unrecognised"
 
     @classmethod

@@ -44,6 +44,51 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.probe}:{self.target}"
 
 
+class ResponderAt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A responder that this site may use, the preferred one first."""
+
+    id: str
+    host: str
+    """Name or address; ``@collector`` for one beside the collector."""
+    tcp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8481
+    udp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8481
+    stamp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8862
+    capacity_down: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Bits per second that it can send to one district; 0 = not declared."""
+    capacity_up: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Bits per second that it can take in from one district."""
+
+
+class ContractTerms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The contract of the link in force, as far as measuring needs it: bits per second at ``layer``."""
+
+    download: Annotated[int, msgspec.Meta(ge=1)]
+    upload: Annotated[int, msgspec.Meta(ge=1)]
+    layer: str = "ip"
+    """``ethernet``, ``ip`` or ``tcp``: at which layer the agreed speed counts."""
+    up_to: bool = False
+
+
+class ServiceHours(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One weekday's hours in local time: ``day`` 0 = Monday; minutes after midnight."""
+
+    day: Annotated[int, msgspec.Meta(ge=0, le=6)]
+    opens: Annotated[int, msgspec.Meta(ge=0, le=1440)]
+    closes: Annotated[int, msgspec.Meta(ge=0, le=1440)]
+
+
+class OwnSchedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent may do by itself when the collector has not been heard for long (``slots`` of the inventory)."""
+
+    every: Annotated[float, msgspec.Meta(ge=3600, le=604_800)] = 43_200.0
+    """Seconds between its own tests, on average."""
+    after: Annotated[float, msgspec.Meta(ge=600, le=604_800)] = 21_600.0
+    """Seconds without the collector after which it begins."""
+    bytes_a_month: Annotated[int, msgspec.Meta(ge=0)] = 20_000_000_000
+    hours: tuple[ServiceHours, ...] = ()
+    """When the site's equipment is switched on; empty = always."""
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answer of ``GET /api/v1/settings``."""
 
@@ -61,6 +106,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     quiet: QuietRules = QuietRules()
     vantages: list[str] = []
     """Identities of the vantages that stand on this site's link, confirmed by IT; empty = none learned yet."""
+    responders: list[ResponderAt] = []
+    contract: ContractTerms | None = None
+    own_schedule: OwnSchedule | None = None
+    """``None`` = no tests without the collector."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """How many one-shot probes may run at once; few, because probes beside each other falsify each other's times."""
 

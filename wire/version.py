@@ -15,7 +15,8 @@ The major number is the path (``/api/v1``); two majors do not talk. Within a maj
 """
 
 MAJOR = 1
-MINOR = 0
+MINOR = 1
+"""1 since release 0.2.0: leases, throughput and call tests, link states and slots."""
 PROTOCOL = f"{MAJOR}.{MINOR}"
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from collector.inventory.calendar import microseconds, near, occurrences
 from collector.inventory.files import Inventory
+from collector.inventory.link_assignments import link_assignments, own_schedule, responder_at, responders_of, terms_of
 from collector.inventory.model import Cadence, UdpCheck
 from collector.inventory.platforms import Endpoint, Platform
 from wire.clock import Instant
@@ -48,6 +49,7 @@ def agent_settings(
     role = Role(role)
     assignments = [
         *own_targets(inventory, evidence=bool(link) and role is not Role.ROOM),
+        *link_assignments(inventory, site, evidence=bool(link) and role is not Role.ROOM),
         *(one for platform in inventory.platforms.values() for one in of_platform(platform, inventory.cadence)),
     ]
     bare = AgentSettings(
@@ -61,6 +63,9 @@ def agent_settings(
         meetings=meetings_of(inventory, site, now),
         quiet=QuietRules(microseconds(inventory.quiet.before_doors), microseconds(inventory.quiet.after_end)),
         vantages=sorted(vantages),
+        responders=[responder_at(one) for one in responders_of(inventory, site)],
+        contract=terms_of(inventory, site, link, now),
+        own_schedule=own_schedule(inventory, place) if link else None,
     )
     return msgspec.structs.replace(bare, revision=revision_of(bare))
 

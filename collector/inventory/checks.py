@@ -19,7 +19,7 @@ _WHOSE = {"id": "an id", "circuit": "a circuit number", "address": "an address"}
 def mistakes_among(sheets: _Sheets) -> list[Mistake]:
     """Every mistake that only shows when all files are read together, in the order of files and lines."""
     found = [
-        *_twice(sheets, ("sites", "platforms", "meetings", "contacts", "anchors", "udp_checks")),
+        *_twice(sheets, ("sites", "platforms", "meetings", "contacts", "anchors", "udp_checks", "responders")),
         *_contacts(sheets),
         *_contracts(sheets),
         *_meetings(sheets),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from collector.inventory.checks import mistakes_among
+from collector.inventory.link_measuring import LinkHistory, ResponderPlace, Slots
 from collector.inventory.model import (
     AnchorHost,
     Cadence,
@@ -25,7 +26,7 @@ from collector.inventory.platforms import Platform
 from wire.yaml_nodes import read_text
 from wire.yaml_settings import Document, Mistake, SettingsError, open_document
 
-SINGLE = ("province", "names", "cadence", "quiet", "time_server")
+SINGLE = ("province", "names", "cadence", "quiet", "slots", "link_history", "time_server")
 """Sections that stand in one file only."""
 SUFFIXES = (".yaml", ".yml")
 
@@ -48,6 +49,10 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     cadence: Cadence
     quiet: Quiet
+    responders: dict[str, ResponderPlace]
+    """By id, in the order of the files: the order of preference."""
+    slots: Slots
+    link_history: LinkHistory
     time_server: str = ""
 
     def link(self, site: str, link: str) -> Link | None:
@@ -140,6 +145,9 @@ def _joined(sheets: list[Document[Sheet]], texts: dict[str, str]) -> Inventory:
         names=single("names", Names()),
         cadence=single("cadence", Cadence()),
         quiet=single("quiet", Quiet()),
+        responders=by_id("responders"),
+        slots=single("slots", Slots()),
+        link_history=single("link_history", LinkHistory()),
         time_server=next((one.time_server for one in values if one.time_server), ""),
     )
 

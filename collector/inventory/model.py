@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from collector.inventory.link_measuring import LinkHistory, ResponderPlace, Slots
 from collector.inventory.parts import DAYS, Day, Host, Id, Mbps, Name, Part
 from collector.inventory.platforms import Platform
 
@@ -275,5 +276,10 @@ class Sheet(Part, frozen=True, kw_only=True):
     udp_checks: Annotated[list[UdpCheck], Meta(description="Whether UDP comes through at all")] = []
     names: Annotated[Names | None, Meta(description="How the name server is checked; in one file only")] = None
     time_server: Annotated[Host, Meta(description="Whose clock agents compare theirs with; nothing = none")] = ""
+    responders: Annotated[
+        list[ResponderPlace], Meta(description="Far ends of our own for throughput, call and STAMP tests")
+    ] = []
+    slots: Annotated[Slots | None, Meta(description="When links are filled to be measured; in one file only")] = None
+    link_history: Annotated[LinkHistory | None, Meta(description="What counts as an outage; in one file only")] = None
     cadence: Annotated[Cadence | None, Meta(description="How often things are measured; in one file only")] = None
     quiet: Annotated[Quiet | None, Meta(description="Quiet time around meetings; in one file only")] = None

@@ -38,7 +38,8 @@ async def _measure(info: ProbeInfo, settings: dict[str, Any], seconds: float) ->
     probe = info.make()
     try:
         target = Target("there", "", msgspec.convert(settings, info.settings))
-        return await probe.measure(target, Span(seconds, seconds + info.limit))
+        finding: Finding = await probe.measure(target, Span(seconds, seconds + info.limit))
+        return finding
     finally:
         if hasattr(probe, "close"):
             probe.close()

@@ -16,7 +16,7 @@ from wire.settings import AgentSettings, Assignment, Role, revision_of
 from wire.version import PROTOCOL
 
 GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
-RELEASE = "0.1.0"
+RELEASE = "0.2.0"
 
 BOOT = "3f0c1a52-5a0e-4d6b-9c39-0a7d7c1f2b11"
 WALL = 1_795_000_000_000_000

@@ -1,0 +1,1 @@
+"""The ``throughput`` probe: what the link delivers against its contract."""

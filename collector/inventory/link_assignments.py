@@ -1,0 +1,74 @@
+"""What an agent is told of its link: its contract, the responders it may use, and what watches it all day."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+from collector.inventory.calendar import microseconds
+from collector.inventory.files import Inventory, contract_on
+from collector.inventory.link_measuring import ResponderPlace
+from collector.inventory.model import ServiceHours as Hours
+from collector.inventory.model import Site
+from collector.inventory.parts import DAYS
+from wire.clock import SECOND, Instant
+from wire.settings import Assignment, ContractTerms, OwnSchedule, ResponderAt, ServiceHours
+
+MBPS = 1_000_000
+
+
+def responders_of(inventory: Inventory, site: str) -> list[ResponderPlace]:
+    """The responders that a site may use, the preferred one first: those that name it, then those for all."""
+    fitting = [one for one in inventory.responders.values() if not one.sites or site in one.sites]
+    return sorted(fitting, key=lambda one: not one.sites)
+
+
+def responder_at(place: ResponderPlace) -> ResponderAt:
+    """A responder as an agent needs it."""
+    return ResponderAt(
+        id=place.id,
+        host=place.host or "@collector",
+        tcp_port=place.tcp_port,
+        udp_port=place.udp_port,
+        stamp_port=place.stamp_port,
+        capacity_down=round(place.sends_mbps * MBPS),
+        capacity_up=round(place.takes_mbps * MBPS),
+    )
+
+
+def terms_of(inventory: Inventory, site: str, link: str, now: Instant) -> ContractTerms | None:
+    """The contract of a link that holds at ``now``; ``None`` without a link or a contract in force."""
+    found = inventory.link(site, link)
+    day = dt.datetime.fromtimestamp(now / SECOND, ZoneInfo(inventory.province.time_zone)).date()
+    contract = contract_on(found, day) if found else None
+    if contract is None:
+        return None
+    return ContractTerms(
+        download=round(contract.download_mbps * MBPS),
+        upload=round(contract.upload_mbps * MBPS),
+        layer=contract.layer,
+        up_to=contract.up_to,
+    )
+
+
+def own_schedule(inventory: Inventory, site: Site) -> OwnSchedule | None:
+    """What the agent may do without its collector."""
+    if not inventory.slots.without_collector or not inventory.responders:
+        return None
+    return OwnSchedule(bytes_a_month=round(inventory.slots.budget_gb * 1e9), hours=service_hours(site.service_hours))
+
+
+def service_hours(hours: Hours | None) -> tuple[ServiceHours, ...]:
+    """The hours in which a site's equipment is on, where it says so; a site that says nothing is on day and night."""
+    if hours is None:
+        return ()
+    opens, closes = (round(microseconds(_since_midnight(one)) / (60 * SECOND)) for one in (hours.opens, hours.closes))
+    return tuple(ServiceHours(DAYS.index(day), opens, closes) for day in hours.days)
+
+
+def _since_midnight(time: dt.time) -> dt.timedelta:
+    return dt.timedelta(hours=time.hour, minutes=time.minute)
+
+
+def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list[Assignment]:
+    """What watches the link all day."""
+    _ = inventory, site, evidence
+    return []
