@@ -1,3 +1,3 @@
 """Phrom's agent: runs in a district, measures, keeps what it saw on disk and delivers it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
