@@ -26,8 +26,8 @@ class Measure(NamedTuple):
 
     @property
     def metric(self) -> str:
-        """The Prometheus metric name: ``phrom_`` + name + unit."""
-        return f"phrom_{self.name}" + (f"_{self.unit}" if self.unit else "")
+        """The Prometheus metric name: ``phrom_`` + name + unit, which is not said twice."""
+        return f"phrom_{self.name}" + (f"_{self.unit}" if not self.name.endswith(self.unit) else "")
 
 
 _C, _V, _D = Shape.COUNT, Shape.VALUE, Shape.DURATION

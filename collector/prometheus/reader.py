@@ -13,6 +13,8 @@ from collector.prometheus.mapping import FAMILIES, QUANTILE_LABELS, Family, Kind
 from collector.prometheus.matching import Kind as Match
 from collector.prometheus.matching import accepted
 from collector.prometheus.protocol import BadRequest, Query
+from collector.prometheus.test_series import LABELS as TEST_LABELS
+from collector.prometheus.test_series import curves, lines_of
 from collector.store import query as store
 from collector.store.chart import Columns, append_piece, append_rows, into_order
 from collector.store.packing import Piece, Row
@@ -134,7 +136,23 @@ class _Answer:
                     lines = self._of_states(source, packed, rows)
                 else:
                     lines = stitched(self._stretches(family, wanted, packed, rows), self.known_to)
-                found += self._encoded(source, family, lines)
+                labels = source.key._asdict()
+                found += self._encoded(labels, family, lines)
+        return found + self._of_tests(families)
+
+    def _of_tests(self, families: Iterable[tuple[Family, frozenset[str] | None]]) -> list[bytes]:
+        """Throughput and call tests; every one that ended in the span, whatever its series."""
+        sparse = [(family, wanted) for family, wanted in families if family.measure or family.kind is Kind.OUTCOME]
+        if not sparse or all(family.hourly for family, _ in sparse):
+            return []
+        exact = {one.label: one.value for one in self.query.matchers if one.kind is Match.EQUAL}
+        found: list[bytes] = []
+        tests = store.tests(self.connection, self.start, self.end, site=exact.get("site"), probe=exact.get("probe"))
+        own = [one for one in self.query.matchers if one.label in (*_FIELDS, *TEST_LABELS, "province")]
+        for curve in curves(tests):
+            if accepted(own, {"province": self.province, **curve.labels}):
+                for family, wanted in sparse:
+                    found += self._encoded(curve.labels, family, lines_of(family, curve, wanted))
         return found
 
     def _named(self, family: Family) -> bool:
@@ -205,8 +223,8 @@ class _Answer:
         start, end = self.start - HOUR, self.query.end * 1000 - HOUR + 1
         return hour_lines(family, store.hours(self.connection, [source.number], start, end)[source.number])
 
-    def _encoded(self, source: SeriesFound, family: Family, lines: Iterable[Line]) -> Iterator[bytes]:
-        labels: dict[str, str] = {"__name__": family.metric, "province": self.province, **source.key._asdict()}
+    def _encoded(self, source: Mapping[str, str], family: Family, lines: Iterable[Line]) -> Iterator[bytes]:
+        labels: dict[str, str] = {"__name__": family.metric, "province": self.province, **source}
         for line in lines:
             own: Mapping[str, str] = labels | {family.label: line.label_value} if family.label else labels
             if accepted(self.rest, own):

@@ -5,6 +5,7 @@ microseconds; a window belongs to the moment of its end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +33,7 @@ __all__ = [
     "records",
     "rows_of",
     "series",
+    "tests",
     "window_decoder",
     "windows",
 ]
@@ -172,6 +174,23 @@ def records(
         (*arguments, limit),
     )
     return [_landed(Source(*row[:4]), decode_observation(row[7]), row[4], row[5], row[6]) for row in rows]
+
+
+def tests(
+    connection: Connection, start: Instant, end: Instant, *, site: str | None = None, probe: str | None = None
+) -> list[Landed]:
+    """Every throughput and call test that ended from ``start`` to ``end``, in order of time, of one site or probe or of
+    all; those whose time is unknown are in none."""
+    sites = [site] if site else [row[0] for row in connection.exec_driver_sql("SELECT DISTINCT site FROM stream")]
+    found: list[Any] = []
+    for one in sites:  # the index leads with the site
+        found += connection.exec_driver_sql(
+            "SELECT end_utc, id, agent, site, link, role, error, received, body FROM record WHERE kind = 'test'"
+            " AND site = ? AND end_utc >= ? AND end_utc <= ? AND (? IS NULL OR probe = ?)",
+            (one, start, end, probe, probe),
+        )
+    found.sort(key=itemgetter(0, 1))
+    return [_landed(Source(*row[2:6]), decode_observation(row[8]), row[0], row[6], row[7]) for row in found]
 
 
 _LATEST_ROWS = (
