@@ -12,9 +12,13 @@ HERE = Path(__file__).parent
 
 def all_dashboards() -> dict[str, "Callable[[], Dashboard]"]:
     """What makes each dashboard, by the name of its JSON file."""
-    from dashboards import province_overview, site
+    from dashboards import link, province_overview, site
 
-    return {"province-overview.json": province_overview.dashboard, "site.json": site.dashboard}
+    return {
+        "province-overview.json": province_overview.dashboard,
+        "site.json": site.dashboard,
+        "link.json": link.dashboard,
+    }
 
 
 def generated() -> dict[Path, str]:

@@ -28,6 +28,17 @@ OUTCOME_CODES = (
     ("error", 2, "? วัดไม่ได้ · could not measure", ORANGE),
     ("failed", 3, "✕ ขัดข้อง · fails", VERMILLION),
 )
+LINK_CODES = (
+    ("up", 0, "✓ ใช้งานได้ · up", BLUE),
+    ("collector", 1, "◇ ระบบของเราขัดข้อง · ours, link up", SKY),
+    ("unknown", 2, "? ไม่ทราบ · unknown", GREY),
+    ("lan", 3, "▲ ขัดข้องภายในอาคาร · LAN down", ORANGE),
+    ("link_or_provider", 4, "◆ วงจรหรือโครงข่ายผู้ให้บริการ · link or provider down", VERMILLION),
+    ("provider", 5, "■ โครงข่ายผู้ให้บริการขัดข้อง · provider down", VERMILLION),
+    ("link", 6, "✕ วงจรขัดข้อง · link down", VERMILLION),
+)
+Codes = Sequence[tuple[str, int, str, str]]
+"""(state, its number, shape and words, colour), by number."""
 QUARTER, HALF, WHOLE = 6, 12, 24
 """Widths in Grafana's grid."""
 
@@ -58,6 +69,9 @@ CLOCK = Scale("s", [(None, BLUE), (0.1, ORANGE), (1, VERMILLION)])
 LEFT = Scale("s", [(None, VERMILLION), (7 * 86400, ORANGE), (30 * 86400, BLUE)])
 SILENCE = Scale("s", [(None, BLUE), (15, ORANGE), (300, VERMILLION)], 0)
 RATE = Scale("bps", [(None, BLUE)])
+MOS = Scale("short", [(None, VERMILLION), (3.6, ORANGE), (4.0, BLUE)], 2)
+"""ITU-T G.107 Annex B: from 4.0 satisfied users, below 3.6 many dissatisfied."""
+BYTES = Scale("decbytes", [(None, BLUE)])
 SHARE_OK = Scale("percentunit", [(None, VERMILLION), (0.95, ORANGE), (0.99, BLUE)])
 
 
@@ -76,6 +90,15 @@ def worst_outcome(by: str, selector: str) -> str:
         f'(max_over_time(phrom_outcome{{outcome="{outcome}",{selector}}}[$__rate_interval]) * {code})'
         for outcome, code, _, _ in OUTCOME_CODES
         if code
+    )
+    return f"max by ({by}) ({terms})"
+
+
+def link_state(by: str, selector: str) -> str:
+    """PromQL: the state of links as its code (:data:`LINK_CODES`), by these labels; the worst one of the step."""
+    terms = " or ".join(
+        f'(max_over_time(phrom_state{{probe="link",state="{state}",{selector}}}[$__rate_interval]) * {code})'
+        for state, code, _, _ in LINK_CODES
     )
     return f"max by ({by}) ({terms})"
 
@@ -105,15 +128,14 @@ def bars(words: Words, scale: Scale, expression: str, legend: str, span: int = H
     return _dressed(panel, words, scale)
 
 
-def states(words: Words, expression: str, legend: str, height: int = 10) -> Panel:
-    """A row of boxes for each series, in the words for outcomes. An empty box is a time that nobody measured."""
+def states(words: Words, expression: str, legend: str, height: int = 10, codes: Codes = OUTCOME_CODES) -> Panel:
+    """A row of boxes for each series, in the words for their codes. An empty box is a time that nobody measured."""
     mapping = {
-        str(code): models.ValueMappingResult(text=text, color=color, index=code)
-        for _, code, text, color in OUTCOME_CODES
+        str(code): models.ValueMappingResult(text=text, color=color, index=code) for _, code, text, color in codes
     }
     panel = statushistory.Panel().mappings([models.ValueMap(options=mapping)]).height(height).span(WHOLE)
     panel.show_value(common_models.VisibilityMode.NEVER).max_data_points(120).with_target(query(expression, legend))
-    scale = Scale("short", [(None, BLUE), (1, GREY), (2, ORANGE), (3, VERMILLION)])
+    scale = Scale("short", [(None if code == 0 else code, color) for _, code, _, color in codes])
     return _dressed(panel, words, scale)
 
 

@@ -196,8 +196,8 @@ def reference() -> str:
         + "; an empty one is left out.",
         "A window is one sample at its end and holds that window's numbers alone: use `sum_over_time`, never `rate`.",
         "A stale marker stands where a target stops delivering a value: it fails, or is silent for three cadences.",
-        "A throughput or call test is one sample at its end, with the labels `engine`, `direction` (`down`, `up`) and"
-        " `valid` (`yes`, `no`) besides; tests are sparse, so ask with `last_over_time`.",
+        "A throughput or call test is one sample at its end, with the further labels `engine`, `direction` (`down`,",
+        "`up`) and `valid` (`yes`, `no`); tests are sparse, so ask with `last_over_time`.",
         f"Names ending in `{HOURLY}` are hourly roll-ups, stamped with the end of their hour and kept for years.",
         "",
         "| Metric | Label | Unit | Meaning |",

@@ -12,14 +12,15 @@ import pytest
 from collector.prometheus.mapping import FAMILIES
 from collector.store import Source
 from dashboards import HERE, generated
-from dashboards.parts import BLUE, GREY, ORANGE, OUTCOME_CODES, SKY, VERMILLION
-from tests.support.backfill import SITES, collector, real_now, synthetic_hours
+from dashboards.parts import BLUE, GREY, LINK_CODES, ORANGE, OUTCOME_CODES, SKY, VERMILLION
+from tests.support.backfill import SITES, collector, real_now, synthetic_hours, synthetic_link
 from tests.support.prometheus import Served, config, prometheus
 from wire.clock import HOUR
 
 BOARDS = {path.name: json.loads(text) for path, text in generated().items()}
+LINK_STATES = ("up", "lan", "link", "provider", "link_or_provider", "collector", "unknown")
 CURRENT = {"phrom_current_heard_timestamp_seconds"}
-UNITS = {"short", "percentunit", "s", "bps"}
+UNITS = {"short", "percentunit", "s", "bps", "decbytes"}
 THAI = re.compile(r"[\u0e00-\u0e7f]")
 MACROS = {"$__rate_interval": "5m", "$__range": "6h", "$__interval": "1m"}
 
@@ -62,7 +63,7 @@ def test_committed_files_are_as_generated() -> None:
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 def test_model_is_classic_and_the_uid_stays(board: dict[str, Any]) -> None:
     assert board["schemaVersion"] == 42
-    assert board["uid"] in ("phrom-province", "phrom-site")
+    assert board["uid"] in ("phrom-province", "phrom-site", "phrom-link")
     assert board["editable"] is False
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
@@ -114,14 +115,22 @@ def test_colours_are_safe_for_colour_blind_eyes(name: str, panel: dict[str, Any]
     assert steps[0]["value"] is None
 
 
-def test_every_outcome_has_shape_word_and_colour() -> None:
-    histories = [panel for _, panel in PANELS if panel["type"] == "status-history"]
+def test_every_outcome_and_link_state_has_shape_word_and_colour() -> None:
+    histories = [(name, panel) for name, panel in PANELS if panel["type"] == "status-history"]
     assert len(histories) == len(BOARDS)
-    for panel in histories:
+    for name, panel in histories:
         (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
         shown = [(option["text"], option["color"]) for option in mapping["options"].values()]
-        assert shown == [(text, color) for _, _, text, color in OUTCOME_CODES]
+        codes = LINK_CODES if name == "link.json" else OUTCOME_CODES
+        assert shown == [(text, color) for _, _, text, color in codes]
         assert len({text[0] for text, _ in shown}) == len(shown)
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert [step["color"] for step in steps] == [color for _, _, _, color in codes]
+
+
+def test_link_states_are_those_of_the_watcher() -> None:
+    assert [code for _, code, _, _ in LINK_CODES] == list(range(len(LINK_CODES)))
+    assert {state for state, _, _, _ in LINK_CODES} == set(LINK_STATES)
 
 
 @each_query
@@ -148,6 +157,7 @@ async def test_every_query_is_answered_by_prometheus_over_remote_read(tmp_path: 
         for number, site in enumerate(SITES):
             source = Source(f"agent-{number}", site, "main", "link")
             await made.take(source, list(synthetic_hours(made, source, 7, number)))
+            await made.take(source, list(synthetic_link(made, source, 7, number)))
         await made.services.store.maintain(made.now)
         async with prometheus(tmp_path, config(made.url, scrape=True)) as head:
             await head.until("phrom_current_heard_timestamp_seconds")

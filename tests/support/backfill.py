@@ -22,7 +22,7 @@ from tests.support.store import Chain
 from wire.batch import AgentClock
 from wire.clock import MINUTE, SECOND, Anchor, Instant
 from wire.histogram import Histogram
-from wire.observation import Observation, Window
+from wire.observation import Observation, Test, Window
 from wire.reasons import Outcome, Reason
 
 BOOT_AGE = 400 * 24 * 60 * MINUTE
@@ -147,3 +147,70 @@ def _services(
     yield made.window(source, "ntp", "clock", end, values={"clock_offset": -0.004, "clock_error": 0.01})
     host = {"cpu": 0.2, "memory": 0.5, "disk": 0.3, "interface_speed": 1e9, "receive_rate": 2e6, "send_rate": 1e6}
     yield made.window(source, "host", "machine", end, values=host)
+
+
+def synthetic_link(made: Backfilled, source: Source, hours: int, seed: int) -> Iterator[Observation]:
+    """Minutes of the link's watcher and of STAMP, and a throughput and a call test each hour."""
+    chance = random.Random(seed)
+    last = made.now - 5 * SECOND
+    for minute in range(hours * 60, -1, -1):
+        end = last - minute * MINUTE
+        down = minute == 30
+        yield made.window(source, "link", "link", end, states={"link": 60.0} if down else {"up": 60.0})
+        each = {"sent_up": 600, "sent_down": 600, "lost_up": chance.randrange(2), "lost_down": 0}
+        delays = Histogram.of([round(1e6 * chance.expovariate(2)) for _ in range(20)])
+        yield made.window(
+            source,
+            "stamp",
+            "hall",
+            end,
+            counts=each,
+            values={"mos": 4.3},
+            durations={"rtt": delays, "delay_variation_up": delays, "delay_variation_down": delays},
+        )
+        if minute % 60 == 17:
+            for direction, contract in (("down", 200e6), ("up", 80e6)):
+                yield _test(made, source, end, direction, contract * chance.uniform(0.9, 1.0), contract, minute > 100)
+                yield _call(made, source, end, direction)
+
+
+def _test(
+    made: Backfilled, source: Source, end: Instant, direction: str, rate: float, contract: float, valid: bool
+) -> Test:
+    ended = BOOT_AGE + end - made.now
+    idle, loaded = Histogram.of([18_000_000, 19_000_000]), Histogram.of([40_000_000, 66_000_000])
+    return Test(
+        boot=boot_of(source),
+        start=ended - SECOND,
+        end=ended,
+        wall_start=end - SECOND,
+        wall_end=end,
+        probe="throughput",
+        target="hall",
+        engine="tcp",
+        direction=direction,
+        outcome=Outcome.OK,
+        valid=valid,
+        counts={"test_bytes": round(rate / 8), "segments": 9000, "retransmitted": 40},
+        values={"throughput": rate, "throughput_contract": rate, "contract": contract},
+        durations={"rtt": idle, "rtt_loaded": loaded},
+    )
+
+
+def _call(made: Backfilled, source: Source, end: Instant, direction: str) -> Test:
+    ended = BOOT_AGE + end - made.now
+    return Test(
+        boot=boot_of(source),
+        start=ended - 10 * SECOND,
+        end=ended,
+        wall_start=end - 10 * SECOND,
+        wall_end=end,
+        probe="call",
+        target="zoom",
+        platform="zoom",
+        engine="call",
+        direction=direction,
+        outcome=Outcome.OK,
+        valid=True,
+        counts={"sent": 3000, "lost": 2, "freezes": 0, "test_bytes": 3_000_000},
+    )
