@@ -16,6 +16,7 @@ from agent.refusals import (
     Busy,
     ConnectionLost,
     ExchangeFailed,
+    LeaseDenied,
     NotACollector,
     Rejected,
     SettingsUnreadable,
@@ -24,6 +25,7 @@ from agent.refusals import (
     Unreachable,
 )
 from wire.batch import Envelope, Receipt
+from wire.lease import Grant, LeaseRequest, NoLease
 from wire.settings import AgentSettings, JoinAnswer, JoinRequest, Problem, TokenAnswer
 from wire.version import UnknownProtocol, minor_of
 
@@ -169,6 +171,20 @@ class Connection:
         except msgspec.DecodeError as error:
             raise NotACollector(f"{self.url} answered 200 without a token") from error
 
+    async def lease(self, request: LeaseRequest) -> Grant:
+        """Asks for the right to use a responder; raises :class:`agent.refusals.LeaseDenied` where the answer is no."""
+        reply = await self._request(
+            "POST", "/api/v1/leases", _encoder.encode(request), {"Content-Type": "application/json"}
+        )
+        if reply.status == 409 and (problem := _problem_of(reply)) is not None:
+            wait = retry_after(reply.headers["Retry-After"], reply.headers["Date"])
+            raise LeaseDenied(problem.detail or problem.title, NoLease(problem.field), wait)
+        self._expect(reply, 200)
+        try:
+            return msgspec.json.decode(reply.body, type=Grant)
+        except msgspec.DecodeError as error:
+            raise NotACollector(f"{self.url} answered 200 without a lease") from error
+
     async def join(self, request: JoinRequest) -> JoinAnswer:
         """Enrols with a code."""
         reply = await self._request(
@@ -234,11 +250,20 @@ class Connection:
     def _words_of(reply: _Reply) -> tuple[bool, str]:
         if reply.kind != _PROBLEM:
             return False, f" with {reply.kind or 'no content type'}, expected a collector of Phrom"
-        try:
-            problem = msgspec.json.decode(reply.body, type=Problem)
-        except msgspec.DecodeError:
+        problem = _problem_of(reply)
+        if problem is None:
             return False, " with an unreadable problem document"
         return True, f": {problem.title}" + (f" ({problem.detail})" if problem.detail else "")
+
+
+def _problem_of(reply: _Reply) -> Problem | None:
+    """The problem document of a refusal; ``None`` where it is none of ours."""
+    if reply.kind != _PROBLEM:
+        return None
+    try:
+        return msgspec.json.decode(reply.body, type=Problem)
+    except msgspec.DecodeError:
+        return None
 
 
 def _pack(body: bytes) -> bytes:

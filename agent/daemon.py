@@ -15,6 +15,7 @@ from agent.delivery import Delivery
 from agent.directory import PLACE, Directory, still_true
 from agent.health import health
 from agent.journal import Journal
+from agent.leases import CollectorLeases
 from agent.memory import give_back
 from agent.metrics import Exposition, Gauge, Tally
 from agent.metrics import serve as serve_metrics
@@ -52,7 +53,8 @@ class Daemon:
         self._journal = Journal(spool, clock)
         self._directory = Directory()
         self._tally = Tally()
-        self._runner = Runner(clock, self._timekeeper, self._journal, self._directory)
+        leases = CollectorLeases(lambda: self._delivery.connection)
+        self._runner = Runner(clock, self._timekeeper, self._journal, self._directory, leases)
         self._runner.measuring.listeners.append(self._tally.window)
         self._whereabouts = Whereabouts(clock, self._journal, self._directory, self._runner.stand)
         self._delivery = Delivery(

@@ -54,6 +54,11 @@ class Delivery:
         self.uplink: Uplink | None = None
         self.identity: Identity | None = None
 
+    @property
+    def connection(self) -> Connection | None:
+        """The connection in use; ``None`` before the agent joined and after it stopped."""
+        return self._connection
+
     async def recall(self) -> Identity | None:
         """Who this agent was when it ran last."""
         try:

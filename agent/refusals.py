@@ -1,5 +1,7 @@
 """Why an exchange with the collector failed, each cause with what the uplink may do about it."""
 
+from wire.lease import NoLease
+
 
 class ExchangeFailed(Exception):
     """No receipt. What was sent stays in the spool."""
@@ -38,6 +40,15 @@ class TooLarge(ExchangeFailed):
 
 class Rejected(ExchangeFailed):
     """The collector itself, by a problem document, will not take this body as it is."""
+
+
+class LeaseDenied(ExchangeFailed):
+    """409 to a request for a lease: the collector's answer is no, for the reason ``why``."""
+
+    def __init__(self, words: str, why: NoLease, wait: float | None) -> None:
+        super().__init__(words)
+        self.why = why
+        self.wait = wait
 
 
 class SettingsUnreadable(ExchangeFailed):

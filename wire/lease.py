@@ -99,6 +99,8 @@ class NoLease(StrEnum):
     LINK_IN_USE = "link_in_use"
     BUDGET_SPENT = "budget_spent"
     NOT_ON_THIS_LINK = "not_on_this_link"
+    CONTRACT_UNKNOWN = "contract_unknown"
+    """A light check is paced by the contract, and the inventory has none in force."""
     UNRECOGNISED = "unrecognised"
 
     @classmethod
