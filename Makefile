@@ -67,6 +67,7 @@ bench: .venv/dev tools ## every claim of the README, measured (about twenty minu
 docs: .venv/dev ## generate the reference pages and dashboards anew
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m dashboards
+	$(BIN)/python -m docs.drawings
 
 .PHONY: lock
 lock: .venv/dev ## resolve the dependencies anew into requirements/

@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from docs import generate
+from docs.drawings import drawings
 
 
 @pytest.mark.parametrize("name", list(generate.PAGES))
@@ -36,3 +37,8 @@ def test_the_schema_is_one_and_holds_for_the_golden_batches():
         jsonschema.validate(message, {**schema, "anyOf": [{"$ref": f"#/$defs/{definition}"}]})
         for observation in message.get("observations", []):
             jsonschema.validate(observation, {**schema, "anyOf": [{"$ref": "#/$defs/Observation"}]})
+
+
+def test_the_drawings_are_what_the_code_draws():
+    for path, text in drawings().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make docs"
