@@ -282,3 +282,14 @@ dirty = Table(
     Column("hour", Integer, primary_key=True),
     sqlite_with_rowid=False,
 )
+
+link_day = Table(
+    "link_day",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("link", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),  # days since the epoch, UTC
+    Column("made", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),  # of the evidence it was derived from; another mark = derive anew
+    Column("body", LargeBinary, nullable=False),  # zstd of JSON, collector.link_history.days
+)
