@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from time import monotonic
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from collector import credentials
 from collector.gate import Principal
-from collector.limits import Buckets, retry_after
+from collector.limits import Buckets, network_of, retry_after
 from collector.problems import Refused
 from collector.rivals import Rivals, rivals
 from collector.store import CannotWrite, Source, Store
@@ -204,15 +203,6 @@ class Accounts:
     def _heard_in_memory(self, identity: str) -> Instant:
         held = self.heard.get(identity)
         return held.at if held is not None else 0
-
-
-def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that one subscriber of IPv6 has to himself."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 _agents = select(agent.c.id, agent.c.site, agent.c.link, agent.c.role, agent.c.heard).where(agent.c.retired.is_(None))

@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from collector import api, ingest, sites
+from collector import api, ingest, leases, sites
 from collector.board import pages
 from collector.gate import PRINCIPAL, Route, admit
 from collector.problems import Refused, problem_response, wants_page
@@ -48,7 +48,7 @@ def create_app(services: Services, routes: Iterable[Route] | None = None) -> web
 
 def all_routes(services: Services | None = None) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
-    modules = (ingest, api, sites, pages, remote_read, metrics)
+    modules = (ingest, api, leases, sites, pages, remote_read, metrics)
     return [route for module in modules for route in module.routes(services)]
 
 

@@ -110,6 +110,28 @@ def demo(port: int, data: str) -> None:
 
 
 @main.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--beside", is_flag=True, hidden=True, help="as serve starts it: settings come from stdin")
+def responder(file: Path | None, beside: bool) -> None:
+    """Run the responder alone, for instance at the provider's core, with the settings of FILE."""
+    from collector.responder import process
+    from collector.responder.settings import load as load_responder
+
+    if beside:
+        sys.exit(asyncio.run(process.run_beside()))
+    try:
+        settings = load_responder(file)
+        set_up(settings.log, settings.log_level)
+        asyncio.run(process.run_alone(settings))
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+    except process.CannotServe as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)
+
+
+@main.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--data", help="folder of the store, instead of the settings' own")
 @as_json

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Hashable
+from ipaddress import IPv4Address, ip_address, ip_network
 
 MOST_KEYS = 10_000
 
@@ -30,6 +31,19 @@ class Buckets:
         if key in self._held:
             level, since = self._held[key]
             self._held[key] = (min(self.burst, level + amount), since)
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that one subscriber of IPv6 has to himself."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:  # a socket of IPv6 that takes IPv4 too
+        return str(found.ipv4_mapped)
+    return str(ip_network((found, 64), strict=False))
 
 
 def retry_after(seconds: float) -> dict[str, str]:

@@ -31,6 +31,8 @@ class Tally:
     """Requests refused, by HTTP status."""
     joins: Counter[str] = field(default_factory=Counter)
     """``joined``, ``superseded``, ``conflict``, ``refused``."""
+    leases: Counter[str] = field(default_factory=Counter)
+    """Requests for a lease: granted by :class:`wire.lease.Purpose`, refused by :class:`wire.lease.NoLease`."""
     seconds: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_LIMITS) + 1))
     """Envelopes by the time from arrival to receipt, per bucket of :data:`LATENCY_LIMITS` and beyond."""
     seconds_total: float = 0.0

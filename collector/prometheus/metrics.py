@@ -112,6 +112,7 @@ def _health(tally: Tally, held: Held, services: Services) -> Iterator[Metric]:
     yield _single("not_understood_records", newer, tally.not_understood, counter=True)
     yield _counter("request_refusals", "Requests refused, by HTTP status.", tally.refusals, "status")
     yield _counter("joins", "Attempts to join, by result.", tally.joins, "result")
+    yield _counter("leases", "Requests for a lease: granted by purpose, refused by reason.", tally.leases, "result")
     yield _counter("store_events", "What the store did.", services.store.counters, "event")
     yield _receipts(tally)
     yield _single("waiting_writes", "Writes that wait for the store.", services.store.waiting)

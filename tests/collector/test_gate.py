@@ -28,6 +28,7 @@ PERMISSIONS = {
     ("GET", "/sites/{site}/day.svg"): "person",
     ("GET", "/static/{name:[-a-z0-9./]+}"): "anyone",
     ("POST", "/api/v1/join"): "anyone",
+    ("POST", "/api/v1/leases"): "agent",
     ("POST", "/api/v1/observations"): "agent",
     ("POST", "/api/v1/read"): "read",
     ("POST", "/api/v1/token"): "agent",

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.accounts import network_of
-from collector.limits import MOST_KEYS, Buckets, retry_after
+from collector.limits import MOST_KEYS, Buckets, network_of, retry_after
 from collector.province import example
 from collector.serve import _Reload, every
 from tests.support.collecting import collecting
@@ -102,6 +101,7 @@ def test_what_is_given_back_never_exceeds_the_burst() -> None:
 def test_one_subscriber_of_ipv6_counts_as_one() -> None:
     assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
     assert network_of("203.0.113.5") == "203.0.113.5"
+    assert network_of("::ffff:203.0.113.5") == "203.0.113.5"
     assert network_of("") == ""
 
 
