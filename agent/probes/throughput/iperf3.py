@@ -1,5 +1,5 @@
-"""Engine ``iperf3``: the well-known program as a cross-check, over its JSON. No evidence: an iperf3 server serves one test at
-a time and says nothing of what limits it."""
+"""Engine ``iperf3``: the well-known program as a cross-check, over its JSON. No evidence: an iperf3 server serves one
+test at a time and says nothing of what limits it."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -50,7 +50,8 @@ class Iperf3Unreadable(ValueError):
 
 
 def read(output: bytes) -> Reading:
-    """Reads ``iperf3 --json``; raises :class:`Iperf3Refused` or :class:`Iperf3Unreadable`. It ends with 0 in any case."""
+    """Reads ``iperf3 --json``, which exits with 0 even where it failed; raises :class:`Iperf3Refused` with its words, or
+    :class:`Iperf3Unreadable`."""
     try:
         found = msgspec.json.decode(output, type=dict[str, Any])
         if "error" in found:
@@ -96,9 +97,9 @@ class Iperf3:
 
     async def _one(self, terms: Terms, direction: Direction) -> Result:
         words = [
-            self.program, "--client", terms.responder.host, "--port", str(self.port), "--json", "--parallel", str(STREAMS),
-            "--time", str(self.seconds), "--omit", str(OMITTED), "--connect-timeout", "3000",
-            *(["--reverse"] if direction is Direction.DOWN else []),
+            self.program, "--client", terms.responder.host, "--port", str(self.port), "--json",
+            "--parallel", str(STREAMS), "--time", str(self.seconds), "--omit", str(OMITTED),
+            "--connect-timeout", "3000", *(["--reverse"] if direction is Direction.DOWN else []),
         ]  # fmt: skip
         start = boottime()
         terms.progress(Progress(self.name, direction, 0.0, 0.0))

@@ -28,7 +28,9 @@ class Said(NamedTuple):
     """The last line of its standard error, for people; cut to 300 characters."""
 
 
-async def said(words: Sequence[str], within: float, *, package: str, environment: Mapping[str, str] | None = None) -> Said:
+async def said(
+    words: Sequence[str], within: float, *, package: str, environment: Mapping[str, str] | None = None
+) -> Said:
     """Runs a program to its end within ``within`` seconds; raises :class:`ToolMissing` or :class:`ToolFailed`.
 
     Cancelled, it ends the program first.
