@@ -1,4 +1,4 @@
-"""``phrom-collector demo``: a collector and a real agent on this machine, beside the example province.
+"""``phrom-collector demo``: a collector, its responder and a real agent on this machine, beside the example province.
 
 The agent is a site of its own, "this machine", and measures what is really there. The example's districts stand as they
 are without agents: nothing that is shown was made up.
@@ -21,6 +21,7 @@ from sqlalchemy import select
 from collector import credentials
 from collector.enrolment import Enrolled, write_join_file
 from collector.province import example, load_province
+from collector.responder.beside import responding
 from collector.serve import CannotStart, listening, lone, opened
 from collector.services import Services
 from collector.settings import CollectorSettings, load
@@ -74,7 +75,7 @@ async def run(folder: Path, port: int) -> None:
     with contextlib.ExitStack() as stack:
         await asyncio.to_thread(stack.enter_context, lone(Path(settings.data)))
         inventory = await asyncio.to_thread(load_province, settings)
-        async with opened(settings, inventory) as services, _listening(services) as url:
+        async with opened(settings, inventory) as services, _listening(services) as url, responding(services):
             config = await _agent_files(folder, services, url)
             async with _agent(folder, config) as process:
                 _say(_welcome(url, folder, config))

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from collector.body import read_json_body
 from collector.gate import AGENT, PRINCIPAL, Route
-from collector.lending import NotNow, judge
+from collector.lending import NotNow, judge, responder_for
 from collector.limits import retry_after
 from collector.problems import Refused
 from collector.responder.keys import BadKey, ensure_key, key_file
@@ -23,6 +23,8 @@ from wire.settings import Problem
 log = structlog.get_logger()
 
 LARGEST = 4 * 1024
+SOON = 30.0
+"""Seconds after which a responder that does not run may run again."""
 LOOK_AGAIN = 60.0
 """Seconds after which an agent that stands elsewhere may ask again."""
 
@@ -71,6 +73,10 @@ async def post_leases(request: web.Request, services: Services) -> web.Response:
 
 def _judged(services: Services, source: Source, asked: LeaseRequest, now: Instant) -> Lease:
     _check_vantage(services, source, now)
+    place = responder_for(services.inventory, source.site, asked.responder)
+    if services.beside is not None and services.beside.silent(place.id):
+        words = f"the responder {place.id} beside this collector does not run now; its log says why"
+        raise NotNow(NoLease.NO_RESPONDER, words, SOON)
     if asked.purpose is Purpose.THROUGHPUT:
         slots = getattr(services, "slots", None)
         if slots is None:

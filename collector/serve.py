@@ -26,6 +26,7 @@ from collector.inventory import Inventory
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.province import keep, load_province, stamp_of
+from collector.responder.beside import responding
 from collector.rotation import rotate_old_tokens
 from collector.services import Services
 from collector.settings import CollectorSettings
@@ -279,7 +280,7 @@ async def serve(settings: CollectorSettings) -> None:
     with contextlib.ExitStack() as stack:
         await asyncio.to_thread(stack.enter_context, lone(Path(settings.data)))
         inventory = await asyncio.to_thread(load_province, settings)
-        async with opened(settings, inventory) as services, listening(services) as url:
+        async with opened(settings, inventory) as services, listening(services) as url, responding(services):
             gc.collect()
             gc.freeze()  # what start made stays for good: collections pass over it, and no request waits for that
             log.info("collector serves", url=url, sites=len(inventory.sites), data=settings.data)

@@ -20,6 +20,7 @@ from collector.vantages import Vantages
 from wire.clock import Instant
 
 if TYPE_CHECKING:
+    from collector.responder.beside import Beside
     from collector.tls import Authority
 
 READY_WITHIN = 5.0
@@ -41,6 +42,8 @@ class Services:
     started: Instant = 0
     authority: "Authority | None" = None
     """The collector's own CA, if it has one."""
+    beside: "Beside | None" = None
+    """The responder that was started beside this collector."""
     tally: Tally = field(default_factory=Tally)
     """Counts of what ingest did, for ``/metrics``."""
     handout: Handout = field(default_factory=Handout)

@@ -47,6 +47,32 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 2000
 
 
+class Beside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The responder beside the collector: who it is, its ports and its capacity stand in the inventory."""
+
+    start: Annotated[
+        bool,
+        Meta(
+            description="whether serve starts the responder that stands in the inventory without a host",
+            examples=["yes"],
+        ),
+    ] = True
+    bind: Annotated[
+        str,
+        Meta(description="the address that it listens on; empty = that of the collector", examples=["0.0.0.0"]),
+    ] = ""
+    sessions: Annotated[int, Meta(ge=1, le=100_000, description="sessions open at once", examples=[500])] = 500
+    of_one_source: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="sessions open at once from one address; a province behind one NAT is one address",
+            examples=[64],
+        ),
+    ] = 64
+
+
 class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``collector.yaml``."""
 
@@ -102,6 +128,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = ""
     retention: Retention = Retention()
     limits: Limits = Limits()
+    responder: Beside = Beside()
     log: Annotated[
         Literal["auto", "console", "json"],
         Meta(description="form of the log; auto = console on a terminal, JSON elsewhere", examples=["auto"]),
@@ -195,6 +222,12 @@ def check(settings: CollectorSettings, document: "Document[CollectorSettings]") 
             settings.bind,
             "127.0.0.1, or with another address TLS: set tls: own (or tls: files with certificate and key), "
             "or behind_tls_proxy: yes if a proxy ends TLS. Tokens would cross the network in clear otherwise",
+        )
+    if settings.responder.bind and _address(settings.responder.bind) is None:
+        mistake(
+            "responder.bind",
+            settings.responder.bind,
+            "an IP address of this machine, such as 0.0.0.0, or nothing for that of the collector",
         )
     if settings.tls == "files":
         for key in ("certificate", "key"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from collector.inventory.model import Meeting, Rehearsal, Sheet
 from collector.inventory.platforms import Endpoint
+from collector.inventory.responder_checks import responders
 from wire.yaml_nodes import shown
 from wire.yaml_settings import Document, Mistake, nearest
 
@@ -26,6 +27,7 @@ def mistakes_among(sheets: _Sheets) -> list[Mistake]:
         *_endpoints(sheets),
         *_anchors(sheets),
         *_udp(sheets),
+        *responders(sheets),
     ]
     return sorted(found, key=lambda one: (one.file, one.line))
 

@@ -16,8 +16,11 @@ MBPS = 1_000_000
 
 
 def responders_of(inventory: Inventory, site: str) -> list[ResponderPlace]:
-    """The responders that a site may use, the preferred one first: those that name it, then those for all."""
-    fitting = [one for one in inventory.responders.values() if not one.sites or site in one.sites]
+    """The responders that a site may use, the preferred one first: those that name it, then those for all. One that
+    stands at the site itself says nothing of the site's line: it stands before it."""
+    fitting = [
+        one for one in inventory.responders.values() if (not one.sites or site in one.sites) and one.site != site
+    ]
     return sorted(fitting, key=lambda one: not one.sites)
 
 

@@ -18,6 +18,7 @@ import collector
 from collector.board.pages import picture_of
 from collector.gate import SCRAPE, Route
 from collector.prometheus.mapping import LABELS, OUTCOMES
+from collector.responder.metrics import families as responder
 from collector.services import Services
 from collector.tally import LATENCY_LIMITS, Tally
 from wire.batch import BatchStatus
@@ -113,6 +114,8 @@ def _health(tally: Tally, held: Held, services: Services) -> Iterator[Metric]:
     yield _counter("request_refusals", "Requests refused, by HTTP status.", tally.refusals, "status")
     yield _counter("joins", "Attempts to join, by result.", tally.joins, "result")
     yield _counter("leases", "Requests for a lease: granted by purpose, refused by reason.", tally.leases, "result")
+    if services.beside is not None and services.beside.name:
+        yield from responder(services.beside.name, services.beside.report)
     yield _counter("store_events", "What the store did.", services.store.counters, "event")
     yield _receipts(tally)
     yield _single("waiting_writes", "Writes that wait for the store.", services.store.waiting)

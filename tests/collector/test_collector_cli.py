@@ -226,7 +226,7 @@ class Served:
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.channel.bind(str(self.notices))
         self.channel.settimeout(30)
-        (folder / "collector.yaml").write_text(f"data: data\nport: {self.port}\n")
+        (folder / "collector.yaml").write_text(f"data: data\nport: {self.port}\nresponder: {{start: no}}\n")
         command = [sys.executable, "-m", "collector.cli", "serve", "--config", str(folder / "collector.yaml")]
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.notices), "WATCHDOG_USEC": "200000", "NO_COLOR": "1"}
         self.process = subprocess.Popen(
