@@ -1,10 +1,21 @@
 /* A line between two network namespaces: two TUN devices and a program between them that holds every packet back.
  *
- *   emulator NAMESPACE DEVICE NAMESPACE DEVICE DELAY_US [RATE_BITS_PER_SECOND QUEUE_BYTES]
+ *   emulator NAMESPACE DEVICE NAMESPACE DEVICE
  *
- * Each direction delays a packet by DELAY_US microseconds after it has passed a bottleneck of RATE (0 = none) with a
- * tail-drop queue of QUEUE_BYTES before it. Prints "ready" when both devices exist. On SIGTERM or SIGINT it prints one
- * line for each direction, in microseconds, about how much longer than wanted it held the packets, and ends:
+ * Each direction ("forward" = first to second, "back") has, in this order: random loss, a bottleneck with a tail-drop
+ * queue and a token bucket, and a delay. It prints "ready" when both devices exist, then takes commands on its standard
+ * input, each answered by lines of which the last is "ok" or "error WHY":
+ *
+ *   set forward|back|both [rate=BIT/S] [queue=BYTES] [burst=BYTES] [overhead=BYTES] [delay=US] [jitter=US] [loss=0..1]
+ *       rate 0 = no bottleneck; overhead is counted on top of every packet's IP length; jitter is up to so much more
+ *       delay, at random and in order. What waits in the queue is timed anew.
+ *   cut forward|back|both      from now on nothing comes through, and what was under way is gone
+ *   heal forward|back|both
+ *   seed NUMBER                of the loss and jitter of both directions
+ *   stats                      one line for each direction; taken = packets + dropped + lost + cut + waiting
+ *
+ * On SIGTERM, SIGINT or the end of its input it prints one line for each direction, in microseconds, about how much
+ * longer than wanted it held the packets, and ends:
  *
  *   forward packets=1200 dropped=0 over_p50=8.1 over_p99=31.5 over_max=90.2
  *
@@ -28,13 +39,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLOTS 16384 /* packets under way in each direction */
+#define SLOTS 32768 /* packets under way in each direction */
 #define LARGEST 1600
 #define SAMPLES 1000000 /* packets whose holding time is remembered */
 #define SPIN 60000 /* nanoseconds before a packet is due in which we no longer sleep */
+#define BATCH 64 /* packets taken from one side before the other has its turn */
 
 struct packet {
-    int64_t arrived, due;
+    int64_t sent, due; /* when it has passed the bottleneck, and the whole line */
     int length;
     unsigned char bytes[LARGEST];
 };
@@ -44,13 +56,16 @@ struct line {
     int in, out;
     struct packet *ring;
     unsigned head, tail;
-    int64_t free_at; /* when the bottleneck has sent what it holds */
-    int64_t packets, dropped;
+    int cut;
+    double rate, queue, burst, overhead, delay, jitter, loss; /* bit/s, bytes, nanoseconds */
+    int64_t free_at; /* when the bucket is full again, were nothing more to come */
+    int64_t last_due;
+    int64_t taken, packets, bytes, dropped, lost, cut_off;
     float *over;
 };
 
 static volatile sig_atomic_t ended;
-static int64_t delay, rate, queue;
+static uint64_t chance = 1;
 
 static void end(int signal_number) { (void)signal_number; ended = 1; }
 
@@ -63,6 +78,13 @@ static int64_t now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static double draw(void) { /* splitmix64, in [0, 1) */
+    uint64_t z = (chance += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return ((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
 }
 
 static int tun(const char *namespace, const char *device) {
@@ -81,23 +103,41 @@ static int tun(const char *namespace, const char *device) {
     return fd;
 }
 
+/* When the packet leaves the bottleneck, or -1: the queue is full. The bucket is kept as the time at which it is full. */
+static int64_t pass(struct line *line, int64_t arrived, int length) {
+    if (line->rate <= 0) return arrived;
+    double per_byte = 8e9 / line->rate;
+    int64_t bucket = (int64_t)(line->burst * per_byte), full = line->free_at > arrived ? line->free_at : arrived;
+    int64_t wait = full - bucket - arrived;
+    if (wait > 0 && wait / per_byte + length > line->queue) return -1;
+    full += (int64_t)((length + line->overhead) * per_byte);
+    if (wait <= 0 && full - bucket > arrived && length > line->queue) return -1;
+    line->free_at = full;
+    return full - bucket > arrived ? full - bucket : arrived;
+}
+
+static void time_it(struct line *line, struct packet *packet) {
+    packet->due = packet->sent + (int64_t)(line->delay + (line->jitter > 0 ? draw() * line->jitter : 0));
+    if (packet->due < line->last_due) packet->due = line->last_due;
+    line->last_due = packet->due;
+}
+
 static void take(struct line *line) {
-    while (line->tail - line->head < SLOTS) {
+    for (int i = 0; i < BATCH && line->tail - line->head < SLOTS; i++) {
         struct packet *packet = &line->ring[line->tail % SLOTS];
         packet->length = (int)read(line->in, packet->bytes, LARGEST);
         if (packet->length <= 0) return;
-        packet->arrived = now();
-        packet->due = packet->arrived + delay;
-        if (rate) {
-            int64_t begin = line->free_at > packet->arrived ? line->free_at : packet->arrived;
-            if ((begin - packet->arrived) * rate / 8000000000LL + packet->length > queue) {
-                line->dropped++;
-                continue;
-            }
-            line->free_at = begin + packet->length * 8000000000LL / rate;
-            packet->due = line->free_at + delay;
+        line->taken++;
+        if (line->cut) {
+            line->cut_off++;
+        } else if (line->loss > 0 && draw() < line->loss) {
+            line->lost++;
+        } else if ((packet->sent = pass(line, now(), packet->length)) < 0) {
+            line->dropped++;
+        } else {
+            time_it(line, packet);
+            line->tail++;
         }
-        line->tail++;
     }
 }
 
@@ -107,10 +147,109 @@ static void deliver(struct line *line) {
         int64_t moment = now();
         if (moment < packet->due) return;
         line->head++;
-        if (write(line->out, packet->bytes, packet->length) < 0) continue; /* the device is not up: nobody is there */
+        if (write(line->out, packet->bytes, packet->length) < 0) { /* the device is not up: nobody is there */
+            line->cut_off++;
+            continue;
+        }
         if (line->packets < SAMPLES) line->over[line->packets] = (moment - packet->due) / 1000.0f;
         line->packets++;
+        line->bytes += packet->length;
     }
+    line->head = line->tail = 0; /* the same few slots again: they are in the cache */
+}
+
+/* After a change: what has not left the bottleneck yet leaves it at the new rate. */
+static void retime(struct line *line, double old_rate) {
+    int64_t moment = now(), owed = line->free_at > moment ? line->free_at - moment : 0;
+    int fresh = 0;
+    line->last_due = 0;
+    for (unsigned i = line->head; i != line->tail; i++) {
+        struct packet *packet = &line->ring[i % SLOTS];
+        if (packet->sent > moment) {
+            if (!fresh++) line->free_at = moment + (line->rate > 0 ? (int64_t)(line->burst * 8e9 / line->rate) : 0);
+            if (line->rate > 0) line->free_at += (int64_t)((packet->length + line->overhead) * 8e9 / line->rate);
+            packet->sent = line->rate > 0 ? line->free_at - (int64_t)(line->burst * 8e9 / line->rate) : moment;
+        }
+        time_it(line, packet);
+    }
+    if (!fresh) line->free_at = moment + (line->rate > 0 ? (int64_t)(owed * old_rate / line->rate) : 0);
+}
+
+static const char *set(struct line *line, char *words) {
+    static const char *names[] = {"rate=", "queue=", "burst=", "overhead=", "delay=", "jitter=", "loss="};
+    double *places[] = {&line->rate, &line->queue, &line->burst, &line->overhead, &line->delay, &line->jitter, &line->loss};
+    double old_rate = line->rate;
+    char *save = NULL;
+    for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        int known = 0;
+        for (int i = 0; i < 7; i++) {
+            size_t length = strlen(names[i]);
+            if (strncmp(word, names[i], length)) continue;
+            char *rest;
+            double value = strtod(word + length, &rest);
+            if (*rest || rest == word + length || value < 0 || value > 1e15) return "expected a number that is not negative";
+            *places[i] = i == 4 || i == 5 ? value * 1000 : value;
+            known = 1;
+        }
+        if (!known) return "unknown setting";
+    }
+    retime(line, old_rate);
+    return NULL;
+}
+
+static void stats(const struct line *line) {
+    printf("%s taken=%lld packets=%lld bytes=%lld dropped=%lld lost=%lld cut=%lld waiting=%u\n", line->name,
+           (long long)line->taken, (long long)line->packets, (long long)line->bytes, (long long)line->dropped,
+           (long long)line->lost, (long long)line->cut_off, line->tail - line->head);
+}
+
+static void obey(struct line *lines, char *words) {
+    char *rest = words + strcspn(words, " ");
+    if (*rest) *rest++ = 0;
+    const char *wrong = NULL;
+    if (!strcmp(words, "stats")) {
+        stats(&lines[0]);
+        stats(&lines[1]);
+    } else if (!strcmp(words, "seed")) {
+        chance = strtoull(rest, NULL, 10);
+    } else {
+        char *more = rest + strcspn(rest, " "), copy[512];
+        if (*more) *more++ = 0;
+        if (strcmp(rest, "forward") && strcmp(rest, "back") && strcmp(rest, "both")) wrong = "unknown command or direction";
+        for (int i = 0; i < 2 && !wrong; i++) {
+            if (strcmp(rest, "both") && strcmp(rest, lines[i].name)) continue;
+            snprintf(copy, sizeof copy, "%s", more);
+            if (!strcmp(words, "set")) wrong = set(&lines[i], copy);
+            else if (!strcmp(words, "heal")) lines[i].cut = 0;
+            else if (!strcmp(words, "cut")) {
+                lines[i].cut = 1;
+                lines[i].cut_off += lines[i].tail - lines[i].head;
+                lines[i].head = lines[i].tail = 0;
+                lines[i].free_at = 0;
+            } else wrong = "unknown command";
+        }
+    }
+    if (wrong) printf("error %s\n", wrong);
+    else printf("ok\n");
+    fflush(stdout);
+}
+
+static void listen_to(struct line *lines) {
+    static char text[2048];
+    static size_t held;
+    ssize_t got = read(0, text + held, sizeof text - 1 - held);
+    if (got <= 0) {
+        if (got == 0 || (errno != EINTR && errno != EAGAIN)) ended = 1;
+        return;
+    }
+    held += got;
+    for (char *stop; (stop = memchr(text, '\n', held));) {
+        *stop = 0;
+        obey(lines, text);
+        held -= stop + 1 - text;
+        memmove(text, stop + 1, held);
+    }
+    if (held == sizeof text - 1) held = 0;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -129,14 +268,11 @@ static void tell(struct line *line) {
 }
 
 int main(int count, char **words) {
-    if (count != 6 && count != 8) {
-        fprintf(stderr, "usage: emulator NAMESPACE DEVICE NAMESPACE DEVICE DELAY_US [RATE_BPS QUEUE_BYTES]\n");
+    if (count != 5) {
+        fprintf(stderr, "usage: emulator NAMESPACE DEVICE NAMESPACE DEVICE\n");
         return 2;
     }
     int left = tun(words[1], words[2]), right = tun(words[3], words[4]);
-    delay = atoll(words[5]) * 1000;
-    rate = count == 8 ? atoll(words[6]) : 0;
-    queue = count == 8 ? atoll(words[7]) : 0;
     struct line lines[2] = {{.name = "forward", .in = left, .out = right}, {.name = "back", .in = right, .out = left}};
     for (int i = 0; i < 2; i++) {
         lines[i].ring = calloc(SLOTS, sizeof(struct packet));
@@ -145,14 +281,14 @@ int main(int count, char **words) {
     }
     struct sched_param priority = {.sched_priority = 50};
     if (sched_setscheduler(0, SCHED_FIFO, &priority) < 0) fprintf(stderr, "emulator: no real-time priority\n");
-    mlockall(MCL_CURRENT | MCL_FUTURE);
+    mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
     struct sigaction action = {.sa_handler = end};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     printf("ready\n");
     fflush(stdout);
     while (!ended) {
-        struct pollfd wanted[2] = {{.fd = left, .events = POLLIN}, {.fd = right, .events = POLLIN}};
+        struct pollfd wanted[3] = {{.fd = left, .events = POLLIN}, {.fd = right, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
         int64_t wait = 1000000000;
         for (int i = 0; i < 2; i++)
             if (lines[i].head != lines[i].tail) {
@@ -160,11 +296,12 @@ int main(int count, char **words) {
                 if (rest < wait) wait = rest < 0 ? 0 : rest;
             }
         struct timespec limit = {.tv_sec = wait / 1000000000, .tv_nsec = wait % 1000000000};
-        ppoll(wanted, 2, &limit, NULL);
+        if (ppoll(wanted, 3, &limit, NULL) < 0) continue;
         for (int i = 0; i < 2; i++) {
-            take(&lines[i]);
+            if (wanted[i].revents & POLLIN) take(&lines[i]);
             deliver(&lines[i]);
         }
+        if (wanted[2].revents) listen_to(lines);
     }
     tell(&lines[0]);
     tell(&lines[1]);

@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -26,6 +27,44 @@ class Held(NamedTuple):
     over_p50: float
     over_p99: float
     over_max: float
+
+
+class Counted(NamedTuple):
+    """What one direction has carried so far: ``taken`` is the sum of the other counts of packets."""
+
+    taken: int
+    packets: int
+    """Delivered, and their IP bytes in ``bytes``."""
+    bytes: int
+    dropped: int
+    """By the full queue."""
+    lost: int
+    """At random."""
+    cut: int
+    """While the line was cut, or under way when it was."""
+    waiting: int
+
+
+class Shape(NamedTuple):
+    """What one direction does to packets, in this order: random loss, a bottleneck, a delay."""
+
+    delay: float = 0.0
+    """Seconds."""
+    rate: float = 0
+    """Bits per second at the IP layer; 0 = no bottleneck."""
+    queue: float = 0
+    """Bytes that may wait before the bottleneck; 0 = 50 ms' worth."""
+    burst: float = 0
+    """Bytes of a token bucket that pass at once after a pause."""
+    loss: float = 0
+    """Ratio of packets lost at random."""
+    jitter: float = 0
+    """Seconds of further delay at most, uniform and in order."""
+    overhead: float = 0
+    """Bytes that a packet costs beyond its IP length (14 = Ethernet), where the contract counts another layer."""
+
+
+DIRECTIONS = ("forward", "back")
 
 
 class LabFailed(RuntimeError):
@@ -49,6 +88,7 @@ class Lab:
         Lab._made += 1
         self._prefix = f"phrom-{os.getpid()}-{Lab._made}-"
         self._spaces: list[str] = []
+        self._lines: dict[str, int] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="phrom-lab-"))
 
     def __enter__(self) -> Self:
@@ -100,20 +140,40 @@ class Lab:
 
     @contextlib.contextmanager
     def line(
-        self, left: str, left_address: str, right: str, right_address: str, delay: float, rate: int = 0, queue: int = 0
+        self,
+        left: str,
+        left_address: str | Sequence[str],
+        right: str,
+        right_address: str | Sequence[str],
+        delay: float = 0.0,
+        rate: float = 0,
+        queue: int = 0,
+        *,
+        back: Mapping[str, float] | None = None,
+        mtu: int = 1500,
+        seed: int = 1,
+        **shape: float,
     ) -> Iterator["Line"]:
-        """A line of ``delay`` seconds each way between two namespaces, with ``/24`` addresses of one network.
+        """A line between two namespaces, shaped each way as :class:`Shape` says.
 
-        ``rate`` in bits per second with a ``queue`` in bytes; 0 = no bottleneck.
+        Addresses without a prefix length get ``/24``, of IPv6 ``/64``. ``back`` holds what is different from right to
+        left; ``Line.set`` changes the shape while it runs.
         """
-        line = Line(self._binary(), left, right, delay, rate, queue)
+        forward = Shape(delay=delay, rate=rate, queue=queue)._replace(**shape)
+        shapes = {"forward": forward, "back": forward._replace(**(back or {}))}
+        line = Line(self._binary(), (left, self._device(left)), (right, self._device(right)), shapes, seed)
         try:
-            for space, device, address in ((left, line.left, left_address), (right, line.right, right_address)):
-                run("ip", "-n", space, "address", "add", f"{address}/24", "dev", device)
-                run("ip", "-n", space, "link", "set", device, "up", "txqueuelen", "1000")
+            for space, device, addresses in ((left, line.left, left_address), (right, line.right, right_address)):
+                for address in [addresses] if isinstance(addresses, str) else addresses:
+                    run("ip", "-n", space, "address", "add", with_prefix(address), "dev", device)
+                run("ip", "-n", space, "link", "set", device, "up", "mtu", str(mtu), "txqueuelen", "5000")
             yield line
         finally:
             line.close()
+
+    def _device(self, space: str) -> str:
+        self._lines[space] = number = self._lines.get(space, -1) + 1
+        return f"line{number}"
 
     def _binary(self) -> Path:
         binary = self._folder / "emulator"
@@ -123,24 +183,93 @@ class Lab:
 
 
 class Line:
-    """A running emulator."""
+    """A running emulator. ``forward`` is left to right."""
 
-    def __init__(self, binary: Path, left: str, right: str, delay: float, rate: int, queue: int) -> None:
-        self.left = self.right = "line0"
-        words = [str(binary), left, self.left, right, self.right, str(round(delay * 1e6)), str(rate), str(queue)]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(
+        self, binary: Path, left: tuple[str, str], right: tuple[str, str], shapes: dict[str, Shape], seed: int = 1
+    ) -> None:
+        self.left, self.right = left[1], right[1]
+        """Names of the two devices in their namespaces."""
+        self.shapes = shapes
+        """By direction, as they are now."""
         self.held: dict[str, Held] = {}
-        """By direction, ``forward`` (left to right) and ``back``; there once the line is closed."""
+        """By direction; there once the line is closed."""
+        self._turn = threading.Lock()
+        self._process = subprocess.Popen(
+            [str(binary), *left, *right],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
             raise LabFailed(f"the emulator did not start: {self._process.communicate()[1].strip()}")
+        self.command(f"seed {seed}")
+        for direction, shape in shapes.items():
+            self.command(f"set {direction} {words_of(shape)}")
+
+    def set(self, direction: str = "both", **shape: float) -> None:
+        """Changes fields of :class:`Shape` while packets flow; what waits in the queue leaves it at the new rate."""
+        for one in DIRECTIONS if direction == "both" else (direction,):
+            self.shapes[one] = self.shapes[one]._replace(**shape)
+            self.command(f"set {one} {words_of(self.shapes[one])}")
+
+    def cut(self, direction: str = "both") -> None:
+        """From now on nothing comes through, and what was under way is gone. The devices stay up."""
+        self.command(f"cut {direction}")
+
+    def heal(self, direction: str = "both") -> None:
+        """Ends a cut."""
+        self.command(f"heal {direction}")
+
+    def stats(self) -> dict[str, Counted]:
+        """What each direction has carried so far, exactly."""
+        return {line.split()[0]: counted_of(line) for line in self.command("stats")}
+
+    def command(self, words: str) -> list[str]:
+        """One command of the emulator (see ``emulator.c``), and the lines it answered before ``ok``."""
+        process, said = self._process, list[str]()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with self._turn:
+            try:
+                process.stdin.write(words + "\n")
+                process.stdin.flush()
+            except OSError as problem:
+                raise LabFailed(f"the emulator is gone (exit {process.poll()}): {words}") from problem
+            while (line := process.stdout.readline().strip()) != "ok":
+                if not line or line.startswith("error "):
+                    raise LabFailed(f"the emulator refused {words!r}: {line or 'it is gone'}")
+                said.append(line)
+        return said
 
     def close(self) -> None:
         """Ends the emulator and reads what it says of itself."""
         if self._process.poll() is None:
             self._process.terminate()
         words, _ = self._process.communicate(timeout=10)
-        self.held = {line.split()[0]: held_of(line) for line in words.splitlines() if " packets=" in line}
+        self.held = {
+            line.split()[0]: held_of(line) for line in words.splitlines() if " over_" in line or " packets=" in line
+        }
+
+
+def with_prefix(address: str) -> str:
+    """The address with a prefix length."""
+    if "/" in address:
+        return address
+    return f"{address}/64" if ":" in address else f"{address}/24"
+
+
+def words_of(shape: Shape) -> str:
+    """A shape as the emulator's ``set`` wants it; a bottleneck without a queue gets one of 50 ms."""
+    queue = shape.queue or (max(3000.0, shape.rate * 0.050 / 8) if shape.rate else 0)
+    return (
+        f"rate={shape.rate:.0f} queue={queue:.0f} burst={shape.burst:.0f} overhead={shape.overhead:.0f} "
+        f"delay={shape.delay * 1e6:.3f} jitter={shape.jitter * 1e6:.3f} loss={shape.loss:.9f}"
+    )
+
+
+def counted_of(line: str) -> Counted:
+    """Reads a line of the emulator's ``stats``."""
+    return Counted(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)})
 
 
 def held_of(line: str) -> Held:
