@@ -70,24 +70,28 @@ class StreamSocket:
             raise
         return True
 
-    def burst(self, packets: bytearray, size: int) -> bool:
+    def burst(self, packets: bytearray, size: int) -> int:
         """Sends datagrams of ``size`` bytes that stand one after the other, at most :data:`MOST_SEGMENTS`, in one call
-        where the kernel can; ``False`` where this machine's queue is full."""
-        if self._offload and len(packets) > size:
+        where the kernel can; returns how many left: fewer where this machine's queue is full."""
+        count = len(packets) // size
+        if self._offload and count > 1:
             try:
                 self._socket.sendmsg([packets], [(_SOL_UDP, _UDP_SEGMENT, _SHORT.pack(size))])
             except BlockingIOError:
-                return False
+                return 0
             except OSError as problem:
                 if problem.errno == errno.ENOBUFS:
-                    return False
+                    return 0
                 if problem.errno not in _NO_OFFLOAD:
                     raise
                 self._offload = False
             else:
-                return True
+                return count
         view = memoryview(packets)
-        return all([self.send(view[at : at + size]) for at in range(0, len(packets), size)])  # noqa: C419 - each is sent
+        for position in range(count):
+            if not self.send(view[position * size : (position + 1) * size]):
+                return position
+        return count
 
     def receive(self, most: int = 64) -> Iterator[Arrived]:
         """What waits, at most ``most`` reads; never blocks. Raises ``OSError`` for what the network reports."""
