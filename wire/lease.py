@@ -76,6 +76,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: str
     key: str
 
+    def __repr__(self) -> str:
+        """Without what gives the right."""
+        return f"Grant({self.lease!r})"
+
 
 class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Body of ``POST /api/v1/leases``. Refused with a problem whose ``field`` is a code of :class:`NoLease`."""
@@ -187,4 +191,7 @@ def _text(raw: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     raw = text.encode("ascii")
-    return base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+    found = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+    if _text(found) != text:  # the last character has bits that mean nothing: one lease, one token
+        raise ValueError("not canonical")
+    return found

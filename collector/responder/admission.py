@@ -60,7 +60,7 @@ class Session:
     """One lease in use. The servers count here what they send and take."""
 
     lease: Lease
-    key: bytes
+    key: bytes = field(repr=False)
     source: str
     """Address of the client, without its port."""
     opened: Instant
