@@ -251,7 +251,7 @@ class Admission:
     def _end_idle(self, among: list[Session], now: Instant) -> bool:
         idle = [one for one in among if one.lease.purpose is Purpose.STAMP and now - one.heard >= IDLE]
         if idle:
-            self.close(min(idle, key=lambda one: one.heard))
+            self.close(min(idle, key=lambda one: (one.heard, one.lease.id)))
         return bool(idle)
 
     def _rates(self, found: Lease) -> tuple[int, int]:

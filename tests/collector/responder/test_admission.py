@@ -1,11 +1,9 @@
 """The responder's ledger: who is let in, how much all together may use, and that nothing is used twice."""
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from collector.responder import admission as module
 from collector.responder.admission import Admission, Capacity, Denial, Denied, Session
@@ -222,11 +220,6 @@ def test_no_secret_shows() -> None:
 rates = st.integers(0, 150).map(lambda one: one * MBPS)
 
 
-@dataclass
-class Seen:
-    ids: set[str] = field(default_factory=set)
-
-
 class Ledger(RuleBasedStateMachine):
     """Whatever the sequence of openings, closings and time: capacity is kept, no single-use lease opens twice."""
 
@@ -247,14 +240,19 @@ class Ledger(RuleBasedStateMachine):
     )
     def open_new(self, purpose: Purpose, down: int, up: int, seconds: float, site: str, source: str) -> None:
         until = self.now + 40 * SECOND
-        given = granted(purpose, down=down, up=up, seconds=seconds, site=site, issued=self.now, expires=until)
+        given = granted(
+            purpose, down=down, up=up, seconds=seconds, site=site, issued=self.now, expires=until, id=self.next_id()
+        )
         self.grants.append(given)
         self.try_to_open(given, source)
 
+    def next_id(self) -> str:
+        return f"{len(self.grants):016x}"
+
+    @precondition(lambda self: self.grants)
     @rule(data=st.data())
     def open_again(self, data: st.DataObject) -> None:
-        if self.grants:
-            self.try_to_open(data.draw(st.sampled_from(self.grants)), "192.0.2.3")
+        self.try_to_open(data.draw(st.sampled_from(self.grants)), "192.0.2.3")
 
     def try_to_open(self, given: Grant, source: str) -> None:
         try:
@@ -267,10 +265,11 @@ class Ledger(RuleBasedStateMachine):
             assert given.lease.id not in self.opened
         self.opened.append(given.lease.id)
 
+    @precondition(lambda self: self.admission.sessions)
     @rule(data=st.data())
     def close_one(self, data: st.DataObject) -> None:
-        if self.admission.sessions:
-            self.admission.close(data.draw(st.sampled_from(sorted(self.admission.sessions, key=id))))
+        open_now = sorted(self.admission.sessions, key=lambda one: one.lease.id)
+        self.admission.close(data.draw(st.sampled_from(open_now)))
 
     @rule(seconds=st.floats(0, 30))
     def time_passes(self, seconds: float) -> None:
