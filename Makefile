@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 SYSTEM_TOOLS := prometheus prometheus-alertmanager prometheus-blackbox-exporter chromium fping iperf3 nftables \
-  iproute2 iputils-ping snmpd strace gcc libc6-dev
+  iproute2 iputils-ping miniupnpd-nftables snmpd strace gcc libc6-dev
 
 .PHONY: help
 help: ## what can be made

@@ -41,6 +41,8 @@ class Counters(NamedTuple):
     received: int
     sent: int
     at: float
+    wraps: int = 2**64
+    """Where the counters begin anew."""
 
 
 class RouterCounters(Protocol):
@@ -61,10 +63,15 @@ def cross_traffic(before: Counters, after: Counters, received: int, sent: int) -
     """What the others moved while a test received and sent these bytes; ``None`` where the counters went backwards (the
     router restarted) or have not moved by as much as the test alone (not refreshed yet)."""
     seconds = after.at - before.at
-    down, up = after.received - before.received, after.sent - before.sent
+    down, up = _moved(before.received, after.received, before.wraps), _moved(before.sent, after.sent, before.wraps)
     if seconds <= 0 or down < received or up < sent:
         return None
     return Cross((down - received) * 8 / seconds, (up - sent) * 8 / seconds)
+
+
+def _moved(before: int, after: int, wraps: int) -> int:
+    """How far a counter went. One of 64 bits that goes back was reset; one of 32 bits has come round, once."""
+    return after - before if after >= before or wraps > 2**32 else after - before + wraps
 
 
 async def settled(
