@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from agent.addresses import Address
+from agent.neterrors import finding_of
+from agent.probe import Finding
 from wire.lease import Grant
+from wire.reasons import Outcome, Reason
 from wire.udp_opening import Opening
 from wire.udp_socket import Arrived, StreamSocket
 from wire.udp_tests import NONCE_BYTES, SESSION_BYTES, Malformed, Opened, Packet, Plan, decode, encode, overhead
 
 T = TypeVar("T")
+_BUSY = frozenset({"busy", "too_many_of_source"})
+"""Words of the responder that mean: come again."""
 
 
 class Silent(Exception):
@@ -133,6 +138,19 @@ class Talk:
                     continue
                 self.heed(problem)
             return
+
+
+def unopened(problem: Exception) -> Finding:
+    """What it means that no session opened."""
+    if isinstance(problem, Silent):
+        return Finding(outcome=Outcome.FAILED, reason=Reason.RESPONDER_SILENT, facts={"detail": str(problem)})
+    if isinstance(problem, TurnedAway):
+        reason = Reason.RESPONDER_BUSY if problem.why in _BUSY else Reason.NO_LEASE
+        return Finding(outcome=Outcome.SKIPPED, reason=reason, facts={"detail": str(problem)})
+    found = finding_of(problem)
+    if found.reason is Reason.PROHIBITED:
+        found.reason = Reason.UDP_BLOCKED
+    return found
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:

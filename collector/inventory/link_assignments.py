@@ -9,6 +9,7 @@ from collector.inventory.link_measuring import ResponderPlace
 from collector.inventory.model import ServiceHours as Hours
 from collector.inventory.model import Site
 from collector.inventory.parts import DAYS
+from collector.inventory.platforms import Capacity
 from wire.clock import SECOND, Instant
 from wire.settings import Assignment, ContractTerms, OwnSchedule, ResponderAt, ServiceHours
 
@@ -72,6 +73,55 @@ def _since_midnight(time: dt.time) -> dt.timedelta:
 
 
 def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list[Assignment]:
-    """What watches the link all day."""
-    _ = inventory, site, evidence
-    return []
+    """What watches the link all day, for an agent that stands at it (``evidence``), and the calls of the meetings."""
+    calls = call_assignments(inventory, site, evidence=evidence)
+    if not evidence:
+        return calls
+    watched = {
+        "anchors": [{"id": one.id, "address": one.address} for one in inventory.anchors],
+        "responders": [
+            {"id": one.id, "host": one.host or "@collector", "port": one.tcp_port}
+            for one in responders_of(inventory, site)
+        ],
+    }
+    return [Assignment(probe="link", target="link", evidence=True, settings=watched), *calls]
+
+
+CALL_EVERY = 3600.0
+"""Seconds. A call of 10 s an hour is 7 MB or less: 165 MB a day and platform. Sites are spread over the hour, so that
+of 21 sites and two platforms seldom more than one is calling."""
+CALL_RATES = (64_000, 20_000_000)
+"""Bits per second that a call test can imitate."""
+
+
+def call_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list[Assignment]:
+    """A call to the preferred responder for each platform whose needs are known; none where there is no responder."""
+    responders = responders_of(inventory, site)
+    if not responders:
+        return []
+    place = responders[0]
+    return [
+        Assignment(
+            probe="call",
+            target=platform.id,
+            platform=platform.id,
+            every=CALL_EVERY,
+            evidence=evidence,
+            settings={
+                "host": place.host or "@collector",
+                "port": place.udp_port,
+                "responder": place.id,
+                "source": platform.capacity.source,
+                **_seat(platform.capacity),
+            },
+        )
+        for platform in inventory.platforms.values()
+        if platform.capacity is not None
+    ]
+
+
+def _seat(capacity: Capacity) -> dict[str, int]:
+    """Bits per second of one seat, where they are known; the probe has its own figures for the rest."""
+    rates = {"download": capacity.download_mbps, "upload": capacity.upload_mbps}
+    least, most = CALL_RATES
+    return {name: min(max(round(rate * MBPS), least), most) for name, rate in rates.items() if rate is not None}

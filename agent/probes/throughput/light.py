@@ -16,7 +16,7 @@ from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Result
 from agent.probes.throughput.engine import Direction, Progress, Terms
 from agent.probes.throughput.stream import Course, receive, send
-from agent.udp_session import Silent, Talk, TurnedAway, in_thread
+from agent.udp_session import Silent, Talk, TurnedAway, in_thread, unopened
 from wire.histogram import Histogram
 from wire.lease import Grant, Purpose
 from wire.paced import SECONDS, SHARE, judged
@@ -31,7 +31,6 @@ CLOSE = 0.97
 """Of the wanted rate; below it the sender, and not the link, kept the check from its aim."""
 RESOLVE_WITHIN = 4.0
 MOST_ADDRESSES = 2
-_BUSY = frozenset({"busy", "too_many_of_source"})
 
 Told = Callable[[Direction, float, float], None]
 """Hears the direction, the share that is done and the rate."""
@@ -80,19 +79,6 @@ def rates(contract: ContractTerms, directions: tuple[Direction, ...]) -> dict[Di
     factor = SHARE * (TCP_OVER_IP if contract.layer == "tcp" else 1.0)
     agreed = {Direction.DOWN: contract.download, Direction.UP: contract.upload}
     return {one: round(rate * factor) if one in directions else 0 for one, rate in agreed.items()}
-
-
-def unopened(problem: Exception) -> Finding:
-    """What it means that no session opened."""
-    if isinstance(problem, Silent):
-        return Finding(outcome=Outcome.FAILED, reason=Reason.RESPONDER_SILENT, facts={"detail": str(problem)})
-    if isinstance(problem, TurnedAway):
-        reason = Reason.RESPONDER_BUSY if problem.why in _BUSY else Reason.NO_LEASE
-        return Finding(outcome=Outcome.SKIPPED, reason=reason, facts={"detail": str(problem)})
-    found = finding_of(problem)
-    if found.reason is Reason.PROHIBITED:
-        found.reason = Reason.UDP_BLOCKED
-    return found
 
 
 class Ran(NamedTuple):
