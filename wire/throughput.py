@@ -111,7 +111,11 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
-    """The session is open."""
+    """The session is open. Rates in bits per second at the IP layer: the lease's, or what the responder has where that
+    is less."""
+
+    down: _Whole = 0
+    up: _Whole = 0
 
 
 class Joined(msgspec.Struct, frozen=True, tag="joined"):

@@ -134,7 +134,7 @@ class TcpServer:
         gathering = _Gathering(session, first.streams)
         self._gathering[session.lease.id] = gathering
         try:
-            await _say(sock, Opened())
+            await _say(sock, Opened(session.down, session.up))
             async with asyncio.timeout(GATHER_WITHIN):
                 await gathering.complete.wait()
         except (TimeoutError, OSError, asyncio.CancelledError):

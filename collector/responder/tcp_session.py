@@ -36,7 +36,7 @@ class Transfer:
         self._control = control
         self._says = says
         self._session = session
-        self._streams = Streams(streams, max(session.lease.down, session.lease.up))
+        self._streams = Streams(streams, max(session.down, session.up))
         self._direction: _Direction | None = None
         self._backlog = bytearray()
         self._selector = selectors.DefaultSelector()
@@ -61,7 +61,7 @@ class Transfer:
         return "the responder stops"
 
     def _round(self, now: Instant) -> None:
-        if now >= self._session.ends():
+        if self._session.closed or now >= self._session.ends():
             raise _Over("the lease is used up")
         clock = time.monotonic()
         if clock - self._moved > STALLED:
@@ -71,12 +71,12 @@ class Transfer:
         self._watch_streams(may_send)
         for key, _ in self._selector.select(TICK if not may_send else TICK * 4):
             if key.fileobj is self._control:
-                self._hear(now)
+                self._hear()
             elif self._direction is not None and self._direction is direction:
                 self._streams.send(key.fileobj, direction.allowance)  # type: ignore[arg-type]
         self._flush()
         if self._direction is not None:
-            self._serve(self._direction, now)
+            self._serve(self._direction)
 
     def _watch_streams(self, wanted: bool) -> None:
         if wanted == self._writable:
@@ -88,7 +88,7 @@ class Transfer:
             else:
                 self._selector.unregister(one)
 
-    def _hear(self, now: Instant) -> None:
+    def _hear(self) -> None:
         data = self._control.recv(4096)
         if not data:
             raise _Over("the agent is done")
@@ -97,26 +97,24 @@ class Transfer:
         except BadFrame as wrong:
             raise _Over(str(wrong)) from wrong
         for message in messages:
-            self.hear(message, now)
+            self.hear(message)
 
-    def hear(self, message: throughput.Asked, now: Instant) -> None:
+    def hear(self, message: throughput.Asked) -> None:
         """What the agent asks on the control connection."""
         if isinstance(message, Begin | Stop):
             self._end(cut=False)
         if isinstance(message, Begin):
-            lease = self._session.lease
-            rate = lease.down if message.direction == "down" else lease.up
+            rate = self._session.down if message.direction == "down" else self._session.up
             if not rate:
                 raise _Over(f"the lease allows nothing {message.direction}")
-            seconds = min(message.seconds, lease.seconds)
+            seconds = min(message.seconds, self._session.lease.seconds)
             self._moved = time.monotonic()
             self._direction = _Direction(message.direction, rate, seconds, self._streams)
-            self._writable = self._writable and self._direction.sends
-            self._report(self._direction, now)
+            self._report(self._direction)
         elif not isinstance(message, Stop):
             raise _Over("the agent opened twice")
 
-    def _serve(self, direction: "_Direction", now: Instant) -> None:
+    def _serve(self, direction: "_Direction") -> None:
         clock = time.monotonic()
         if not direction.sends and direction.allowance.left(clock) >= 1:
             for one in self._streams.sockets:
@@ -126,28 +124,29 @@ class Transfer:
         if self._streams.ended:
             raise _Over("the agent closed its streams")
         if clock >= direction.due:
-            self._report(direction, now)
+            self._report(direction)
         if clock - direction.begun >= direction.seconds:
             self._end(cut=True)
 
-    def _report(self, direction: "_Direction", now: Instant) -> None:
+    def _report(self, direction: "_Direction") -> None:
         """A reading to the agent, and to the ledger what was spent."""
         reading = self._streams.read(direction.begun, direction.allowance.held, sender=direction.sends)
         direction.due = max(direction.due + throughput.WINDOW, time.monotonic() + throughput.WINDOW / 2)
         spent = direction.spent(reading, self._streams.segment)
         if spent:
             self._moved = time.monotonic()
+        total = self._account(direction, spent)
+        self._say(Progress(direction.name, reading))
+        if total > direction.most(self._session):
+            self._end(cut=True)
+
+    def _account(self, direction: "_Direction", spent: int) -> int:
+        """Enters what was spent; returns the direction's total."""
         if direction.sends:
             self._session.sent += spent
-            within = self._session.may_send(0, now)
-        else:
-            self._session.received += spent
-            within = self._session.may_take(0, now)
-        self._say(Progress(direction.name, reading))
-        if not within and self._session.lease.bytes:
-            total = self._session.sent if direction.sends else self._session.received
-            if total > self._session.lease.bytes:
-                self._end(cut=True)
+            return self._session.sent
+        self._session.received += spent
+        return self._session.received
 
     def _end(self, *, cut: bool) -> None:
         direction = self._direction
@@ -156,11 +155,7 @@ class Transfer:
         self._direction = None
         self._watch_streams(False)
         reading = self._streams.read(direction.begun, direction.allowance.held, sender=direction.sends)
-        spent = direction.spent(reading, self._streams.segment)
-        if direction.sends:
-            self._session.sent += spent
-        else:
-            self._session.received += spent
+        self._account(direction, direction.spent(reading, self._streams.segment))
         self._moved = time.monotonic()
         congestion = self._streams.congestion() if direction.sends else ""
         self._say(
@@ -199,3 +194,8 @@ class _Direction:
         last, self._last = self._last, reading
         segments = reading.sent - last.sent if self.sends else reading.segments - last.segments
         return segments * segment if segment else reading.payload - last.payload
+
+    def most(self, session: Session) -> int:
+        """Bytes that the lease allows in this direction."""
+        rate = session.down if self.sends else session.up
+        return session.lease.bytes or round(rate * session.lease.seconds / 8)

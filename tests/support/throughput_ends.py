@@ -1,0 +1,126 @@
+"""Both ends of a throughput test as processes of their own, for lines between namespaces; leases without a collector.
+
+    python -m tests.support.throughput_ends respond HOST [--port N]       prints "ready PORT", serves until stdin ends
+    python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results as a line of JSON
+"""
+
+import argparse
+import asyncio
+import resource
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from agent.probe import Result
+from agent.probes.throughput.engine import Direction, Terms
+from collector.responder import tcp
+from collector.responder.admission import Admission, Capacity
+from wire import lease
+from wire.clock import SECOND
+from wire.lease import Grant, Lease, Purpose
+from wire.settings import ContractTerms, ResponderAt
+
+SECRET = bytes(range(32))
+NAME = "hall"
+GIGABIT = 1_000_000_000
+
+
+def now() -> int:
+    """UTC, microseconds."""
+    return time.time_ns() // 1000
+
+
+def ledger(down: int = 2 * GIGABIT, up: int = 2 * GIGABIT, started: int | None = None) -> Admission:
+    """A responder's ledger with the secret of these tests."""
+    return Admission(NAME, SECRET, Capacity(down, up), now() if started is None else started)
+
+
+def granted(down: int, up: int, seconds: float = 10.0, **changes: Any) -> Grant:
+    """A lease signed with that secret."""
+    issued = now()
+    made = Lease(
+        id=lease.new_id(),
+        purpose=Purpose.THROUGHPUT,
+        responder=NAME,
+        site="na-yung",
+        link="main",
+        issued=issued,
+        expires=issued + 60 * SECOND,
+        down=down,
+        up=up,
+        seconds=seconds,
+    )
+    return lease.grant(msgspec.structs.replace(made, **changes), SECRET)
+
+
+class OwnLeases:
+    """Grants what is asked for, without a collector."""
+
+    def __init__(self, down: int, up: int, seconds: float = 10.0) -> None:
+        self.grant = (down, up, seconds)
+
+    async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:
+        """A new lease each time."""
+        return granted(*self.grant)
+
+
+class Measured(msgspec.Struct):
+    """What the measuring end prints."""
+
+    results: list[Result]
+    cpu: float
+    """Seconds that its process used."""
+    seconds: float
+
+
+def terms(host: str, port: int, down: int, up: int, contract: ContractTerms | None = None, **changes: Any) -> Terms:
+    """What an engine is given; the lease allows ``down`` and ``up``."""
+    made = Terms(ResponderAt(id=NAME, host=host, tcp_port=port), contract, OwnLeases(down, up))
+    return made._replace(**changes)
+
+
+async def respond(host: str, port: int) -> None:
+    """Serves until stdin ends."""
+    async with await tcp.serve(host, port, ledger(), now) as server:
+        print(f"ready {server.port}", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(f"cpu {used.ru_utime + used.ru_stime:.3f}", flush=True)
+
+
+async def measure(host: str, port: int, down: int, up: int, directions: str, contract: ContractTerms) -> Measured:
+    """One test."""
+    from agent.probes.throughput.tcp import ENGINE
+
+    begun, cpu = time.monotonic(), time.process_time()
+    wanted = tuple(Direction(one) for one in directions.split("+"))
+    results = await ENGINE.run(terms(host, port, down, up, contract, directions=wanted))
+    return Measured(results, time.process_time() - cpu, time.monotonic() - begun)
+
+
+def main() -> None:
+    """One end."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("end", choices=["respond", "measure"])
+    words.add_argument("host")
+    words.add_argument("port", type=int, nargs="?", default=0)
+    words.add_argument("--down", type=float, default=1e9)
+    words.add_argument("--up", type=float, default=1e9)
+    words.add_argument("--contract-down", type=float, default=200e6)
+    words.add_argument("--contract-up", type=float, default=80e6)
+    words.add_argument("--directions", default="down+up")
+    given = words.parse_args()
+    if given.end == "respond":
+        asyncio.run(respond(given.host, given.port))
+        return
+    contract = ContractTerms(download=round(given.contract_down), upload=round(given.contract_up))
+    found = asyncio.run(
+        measure(given.host, given.port, round(given.down), round(given.up), given.directions, contract)
+    )
+    print(msgspec.json.encode(found).decode())
+
+
+if __name__ == "__main__":
+    main()
