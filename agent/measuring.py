@@ -6,7 +6,7 @@ The same path serves the daemon, orders and ``phrom-agent once``.
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -42,7 +42,8 @@ class Ready(NamedTuple):
 
     assignment: Assignment
     info: ProbeInfo
-    probe: Probe
+    probe: Any
+    """A :class:`~agent.probe.Probe`, or a :class:`~agent.probe.Watcher` where ``info`` says so."""
 
 
 class Where(NamedTuple):
@@ -85,9 +86,9 @@ class Measuring:
         self._clock = clock
         self._records = records
         self._directory = directory
-        self._where = where
+        self.where = where
         self._leases = leases
-        self._inner: dict[asyncio.Task[Finding], str] = {}
+        self._inner: dict[asyncio.Task[Any], str] = {}
         self._facts: dict[str, dict[str, str]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._crashes: set[tuple[str, str]] = set()
@@ -109,13 +110,22 @@ class Measuring:
             if not name or name == assignment:
                 task.cancel()
 
+    @contextlib.contextmanager
+    def following(self, task: asyncio.Task[Any], name: str) -> Iterator[None]:
+        """Counts a task among the measurements under way that :meth:`cut` ends."""
+        self._inner[task] = name
+        try:
+            yield
+        finally:
+            del self._inner[task]
+
     async def observe(self, ready: Ready, seconds: float, order: str = "", since: int | None = None) -> Seen | None:
         """One window of ``seconds`` (0 = as long as it takes), not recorded yet; ``None`` if cut and giving nothing.
 
         ``since`` is the boottime at which a continuous window was due: it begins there, where the one before it ended.
         """
         assignment = ready.assignment
-        begun, where = self.moment(), self._where()
+        begun, where = self.moment(), self.where()
         start = begun.boottime if since is None else since
         try:
             settings = self._settings_of(ready)
@@ -183,7 +193,7 @@ class Measuring:
         finding = checked(finding)
         times = (now.boottime, now.boottime)
         walls = (now.wall, now.wall)
-        window = _window(assignment, finding, self._clock.boot, times, walls, self._where(), order)
+        window = _window(assignment, finding, self._clock.boot, times, walls, self.where(), order)
         return Seen(window, assignment, 0.0, ())
 
     def forget(self, assignment: Assignment) -> None:
@@ -206,23 +216,23 @@ class Measuring:
     async def _within_limit(self, ready: Ready, target: Target, seconds: float) -> Finding | None:
         limit = seconds + ready.info.limit
         task = asyncio.create_task(_measure(ready.probe, target, Span(seconds, limit)))
-        self._inner[task] = ready.assignment.name
         try:
-            done, _ = await asyncio.wait({task}, timeout=limit)
-            if not done:
-                task.cancel()
-                await asyncio.wait({task}, timeout=1.0)
-                return error(Reason.PROBE_OVERRAN, facts={"limit_seconds": f"{limit:g}"})
-            if task.cancelled():
-                return None
-            crash = task.exception()
-            return task.result() if crash is None else await self._crashed(ready.assignment, crash)
+            with self.following(task, ready.assignment.name):
+                done, _ = await asyncio.wait({task}, timeout=limit)
+                if not done:
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=1.0)
+                    return error(Reason.PROBE_OVERRAN, facts={"limit_seconds": f"{limit:g}"})
+                if task.cancelled():
+                    return None
+                crash = task.exception()
+                return task.result() if crash is None else await self.crashed(ready.assignment, crash)
         finally:
-            del self._inner[task]
             if not task.done():
                 task.cancel()
 
-    async def _crashed(self, assignment: Assignment, crash: BaseException) -> Finding:
+    async def crashed(self, assignment: Assignment, crash: BaseException) -> Finding:
+        """What to record of a probe that raised; logged once with its traceback."""
         if isinstance(crash, OSError) and crash.errno in OURS:  # such as a full table of open files
             return finding_of(crash)
         words = text(f"{type(crash).__name__}: {crash}")
@@ -247,6 +257,13 @@ class Measuring:
             listener(window, seen.seconds)
         await self._records.record(stream, *records, urgent=turned or len(records) > 1)
         return window
+
+    async def keep_change(self, assignment: Assignment, change: Change) -> None:
+        """Records what a watcher saw change, at once."""
+        keys = {"probe": change.probe, "target": change.target}
+        self._log.info("state", **keys, before=change.previous, now=change.current)
+        stream = StreamName.EVIDENCE if assignment.evidence else StreamName.MONITOR
+        await self._records.record(stream, change, urgent=True)
 
     def _turned(self, assignment: Assignment, window: Window) -> bool:
         """Whether the outcome is another than the last time; said once in the log, each way."""

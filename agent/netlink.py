@@ -3,8 +3,10 @@
 ``/proc/net/arp`` knows neither IPv6 nor whether an entry is still believed; netlink says both, without privilege.
 """
 
+import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from enum import IntFlag
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ _NLM_F_REQUEST_DUMP = 0x1 | 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NETLINK_ROUTE = 0
+_RTMGRP_LINK, _RTMGRP_IPV4_ROUTE, _RTMGRP_IPV6_ROUTE = 0x1, 0x40, 0x400
 _LENGTH = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
@@ -94,3 +97,44 @@ def _neighbour(message: bytes) -> Neighbour | None:
             mac = value.hex(":")
         position += (size + 3) & ~3
     return Neighbour(interface, address, mac, Belief(belief & 0xFF)) if address else None
+
+
+class Changes:
+    """Calls ``tell`` whenever the kernel tells of a change of an interface or a route (rtnetlink(7) groups). Where it
+    tells nothing of them (a sandbox), nothing is ever called."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+        self._loop = loop
+        self._tell = tell
+        self._socket: socket.socket | None = None
+        try:
+            sock = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_ROUTE
+            )
+        except OSError:
+            return
+        try:
+            sock.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV6_ROUTE))
+        except OSError:
+            sock.close()
+            return
+        self._socket = sock
+        loop.add_reader(sock.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Listens no more."""
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _readable(self) -> None:
+        """What exactly changed does not matter; a full buffer (ENOBUFS) means that much did."""
+        if self._socket is not None:
+            try:
+                self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            self._tell()

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from agent.clock import Clock
 from wire.histogram import Histogram
 from wire.lease import Grant, Purpose
 from wire.meetings import Load
@@ -187,12 +188,30 @@ class Sighting(msgspec.Struct, kw_only=True):
     """Of a window: seconds per state in ``states``. Of a change: reason, values and facts are its evidence."""
 
 
+class Surroundings(Protocol):
+    """What a watcher may ask at any time while it watches, because it changes meanwhile."""
+
+    clock: Clock
+
+    def address(self, text: str) -> str:
+        """The text with its ``@name`` given the address; empty while that is not learned."""
+
+    def hindrance(self, interface: str, gateway: str) -> Reason | None:
+        """Why nothing that is seen over this way out counts now (``not_on_this_link``), if so."""
+
+    def until_grid(self, seconds: float, boottime: int) -> int:
+        """Microseconds from ``boottime`` to where a window of ``seconds`` shall end, so that minutes are minutes."""
+
+
 class Watcher(Protocol):
     """The one method every watcher has (DESIGN §7)."""
 
-    def watch(self, target: Target, span: Span) -> AsyncIterator[Sighting]:
+    def watch(self, target: Target, span: Span, around: Surroundings) -> AsyncIterator[Sighting]:
         """Changes as they happen and a window at the end of each ``span.seconds``, until cancelled. Cancelled, it may
-        yield what it has of the window before it ends."""
+        yield what it has of the window before it ends.
+
+        Its settings come with their ``@name`` references as they are: ``around`` knows the addresses of the moment.
+        """
 
 
 _T = TypeVar("_T", bound=type[Any])

@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
 from agent.measuring import Measuring, Ready, Records, Seen, Where
-from agent.probe import Finding, Leases, NoLeases, Probe, error, load, skipped
-from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle
+from agent.probe import Finding, Leases, NoLeases, error, load, skipped
+from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle, until_grid
 from agent.vantage import Vantage
+from agent.watching import Around, Watching
 from wire.batch import StreamName
 from wire.clock import SECOND, Corrected, Instant
 from wire.meetings import Load
@@ -26,6 +27,11 @@ LOOK = 5.0
 """Seconds between looks for a suspend."""
 STOPPING = 2.0
 """Seconds that what is under way may take to end when it is cut."""
+BROKEN = 10.0
+"""Seconds before a watcher that broke is started anew."""
+LAG = 3.0
+"""Seconds that a watcher needs beyond a short watch to be sure of its first state."""
+LONG = 3600.0
 ORDERED_WINDOW = 5.0
 """Seconds of a window that an order or ``once`` asks for, where it names no other."""
 
@@ -75,8 +81,10 @@ class Runner:
         self._records = records
         self._directory = directory
         self.measuring = Measuring(clock, records, directory, self._where, leases)
+        around = Around(clock, directory, self._unwatchable, self._until_grid)
+        self._watching = Watching(clock, self.measuring, directory, around)
         self._settings = AgentSettings()
-        self._probes: dict[str, Probe] = {}
+        self._probes: dict[str, Any] = {}
         self._jobs: dict[str, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sleepers: set[asyncio.Future[None]] = set()
@@ -170,6 +178,8 @@ class Runner:
             return await self.measuring.keep(self.measuring.state(assignment, ready, order))
         own = assignment.window if assignment.window is not None else ready.info.window
         seconds = min(own, window or ORDERED_WINDOW)
+        if ready.info.watcher:
+            return await self._watch_now(ready, seconds, order)
         return await self._once(ready, seconds, order, None)
 
     def _arrange(self, respread: bool = False) -> None:
@@ -214,6 +224,9 @@ class Runner:
 
     async def _repeat(self, job: _Job) -> None:
         ready = await self._ready(job.assignment)
+        if isinstance(ready, Ready) and ready.info.watcher:
+            await self._keep_watching(ready, job)
+            return
         cadence = self._plan(job.assignment, ready)
         due = first(cadence, self._now_utc())
         while not job.ended:
@@ -230,6 +243,24 @@ class Runner:
                 due = following(cadence, due, self._now_utc())
         if job.windows:
             await asyncio.wait(job.windows, timeout=STOPPING)
+
+    async def _keep_watching(self, ready: Ready, job: _Job) -> None:
+        """A watcher runs as long as it is assigned; one that broke is started anew after a while."""
+        own = ready.assignment.window
+        while not job.ended:
+            await self._watching.run(ready, ready.probe, ready.info.window if own is None else own)
+            await self._until(self._now_utc() + round(BROKEN * SECOND), job)
+
+    async def _watch_now(self, ready: Ready, seconds: float, order: str) -> Window | None:
+        """A short watch, all of which is one window; none where it is being watched anyway, for two watches beside each
+        other would tell every second twice."""
+        if ready.assignment.name in self._jobs:
+            return None
+        watch = asyncio.create_task(self._watching.run(ready, ready.probe, LONG, order))
+        await asyncio.wait({watch}, timeout=seconds + LAG)
+        self.measuring.cut(ready.assignment.name)
+        windows = await watch
+        return max(windows, key=lambda one: one.end - one.start, default=None)
 
     async def _run_due(self, ready: Ready | Finding, job: _Job, cadence: Plan, due: Due) -> None:
         if not isinstance(ready, Ready):
@@ -268,6 +299,20 @@ class Runner:
         if reason is None and ready.info.name not in ANYWHERE and self._elsewhere():
             return Reason.NOT_ON_THIS_LINK
         return reason
+
+    def _unwatchable(self, interface: str, gateway: str) -> Reason | None:
+        """Why a watcher's looks by this way out prove nothing of the link. A way that is not the vantage's own has just
+        been taken (a backup by mobile network): until it has been looked at, nobody knows whose it is."""
+        known = self.vantage
+        if not self._settings.vantages or known is None:
+            return None
+        moved = (interface, gateway.partition("%")[0]) != (known.interface, known.gateway)
+        return Reason.NOT_ON_THIS_LINK if moved or self._elsewhere() else None
+
+    def _until_grid(self, seconds: float, boottime: int) -> int:
+        corrected = self._times.utc(boottime)
+        utc = corrected.utc if corrected else self._clock.wall() - (self._clock.boottime() - boottime)
+        return until_grid(Plan(max(1, round(seconds * SECOND)), 0, 0, 0), utc)
 
     def _elsewhere(self) -> bool:
         """Whether the machine stands elsewhere than on the link. Without any default route it does not: a box whose

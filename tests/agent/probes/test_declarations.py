@@ -39,7 +39,7 @@ def test_a_probe_declares_everything(name: str):
     assert info.every >= 1
     assert 0 <= info.window <= info.every
     assert 1 <= info.limit <= 60
-    assert callable(getattr(info.make(), "measure", None))
+    assert callable(getattr(info.make(), "watch" if info.watcher else "measure", None))
 
 
 @pytest.mark.parametrize("name", known())
