@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agent.router_settings import RouterSettings
+from agent.router_settings import mistakes_of as mistakes_of_router
 from wire.observation import NAME_PATTERN
 from wire.settings import AgentSettings, Assignment, revision_of
 
@@ -132,6 +134,9 @@ class OwnSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = msgspec.field(default_factory=lambda: list(JOIN_FILES))
     spool: Annotated[SpoolSettings, msgspec.Meta(description="How much may wait on disk")] = SpoolSettings()
+    router: Annotated[RouterSettings, msgspec.Meta(description="How the whole link's traffic is counted")] = (
+        RouterSettings()
+    )
     assignments: Annotated[
         list[OwnAssignment], msgspec.Meta(description="Probes of this machine's own, beside those fetched")
     ] = []
@@ -226,6 +231,7 @@ def mistakes_in(own: OwnSettings) -> list[tuple[str, str, str]]:
     names: set[str] = set()
     if own.listen_at and own.listen_at[1] > 65_535:
         found.append(("listen", f'"{own.listen}"', "a port of 1 to 65535"))
+    found += mistakes_of_router(own.router)
     for number, one in enumerate(own.assignments):
         where = f"assignments[{number}]"
         found += _mistakes_of_probe(one, where)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.router_settings import RouterSettings, counters_of
 from agent.settings import (
     OwnSettings,
     default_state,
@@ -52,6 +53,21 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
             'agent.yaml:2: spool.age: found "3", expected a duration of at least 1 day, such as 30 days',
         ),
         ("stat: /tmp", 'agent.yaml:1: stat: found an unknown key, expected a known key: did you mean "state"?'),
+        (
+            "router: {counters: snmp, community: corridor}",
+            (
+                "agent.yaml:1: router.interface: found nothing, "
+                "expected the name of the router's port towards the provider, such as ppp0"
+            ),
+        ),
+        (
+            "router: {counters: snmp, interface: ppp0}",
+            "agent.yaml:1: router.community: found nothing, expected the community that may read the router's counters",
+        ),
+        (
+            "router: {counters: netflow}",
+            'agent.yaml:1: router.counters: found "netflow", expected one of upnp, snmp, this-machine, none',
+        ),
         (
             "log_format: xml",
             'agent.yaml:1: log_format: found "xml", expected one of auto, console, json',
@@ -179,6 +195,27 @@ def test_own_assignments_stand_beside_the_fetched_and_replace_their_namesakes(tm
     unjoined = effective(OwnSettings(), None)
     assert len(unjoined.revision) == 16
     assert effective(OwnSettings(), None, "udon-thani", "na-yung").site == "na-yung"
+
+
+def test_the_routers_community_is_masked(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text("router: {counters: snmp, interface: ppp0, community: corridor}", encoding="utf-8")
+    assert "corridor" not in str(shown(read_own(file), AgentSettings()))
+
+
+@pytest.mark.parametrize(
+    ("router", "gateway", "kind"),
+    [
+        (RouterSettings(), "192.168.1.1", "IgdCounters"),
+        (RouterSettings(), "", "NoneType"),
+        (RouterSettings(host="192.168.1.2"), "", "IgdCounters"),
+        (RouterSettings(counters="snmp", interface="ppp0", community="x"), "192.168.1.1", "SnmpCounters"),
+        (RouterSettings(counters="none"), "192.168.1.1", "NoneType"),
+        (RouterSettings(counters="this-machine"), "192.168.1.1", "NoneType"),
+    ],
+)
+def test_who_is_asked_for_the_links_counters(router: RouterSettings, gateway: str, kind: str) -> None:
+    assert type(counters_of(router, gateway)).__name__ == kind
 
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
