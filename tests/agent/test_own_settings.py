@@ -115,7 +115,7 @@ def test_each_mistake_in_its_exact_words(tmp_path: Path, text: str, words: str) 
 
 def test_an_unknown_probe_names_those_there_are(tmp_path: Path) -> None:
     (words,) = mistakes(tmp_path, "assignments:\n  - {probe: levitation, target: x}")
-    assert words.startswith('agent.yaml:2: assignments[0].probe: found "levitation", expected one of dns, edge, ')
+    assert words.startswith('agent.yaml:2: assignments[0].probe: found "levitation", expected one of call, dns, edge, ')
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
