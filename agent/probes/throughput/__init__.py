@@ -1,15 +1,28 @@
 """The ``throughput`` probe: what the link delivers against its contract."""
 
+import asyncio
+import functools
 import importlib
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
 
-from agent.probe import Finding, Span, Target, probe
-from agent.probes.throughput.engine import Direction, Engine, Terms
-from agent.probes.throughput.verdict import summed_up
+from agent import addresses
+from agent.neterrors import Unresolved
+from agent.probe import Finding, LeaseRefused, Span, Target, probe, skipped
+from agent.probes.throughput.crosswatch import Watch
+from agent.probes.throughput.engine import Direction, Engine, Progress, Terms
+from agent.probes.throughput.limits import Place, Source
+from agent.probes.throughput.nearby import Interface
+from agent.probes.throughput.verdict import judged, summed_up
+from agent.router_counters import RouterCounters
 from wire.meetings import Load
 from wire.settings import ContractTerms, ResponderAt, Role
+
+
+RESOLVE_WITHIN = 2.0
+"""Seconds for the responder's name, to know by which interface the test leaves."""
 
 
 def _about(what: str) -> msgspec.Meta:
@@ -30,6 +43,9 @@ class ThroughputSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     role: Annotated[Role, _about("the agent's role: room gives no contract evidence")] = Role.BOTH
     on_link: Annotated[bool, _about("whether the agent stands on this link, as its vantage says")] = True
     time_known: Annotated[bool, _about("whether the agent's time is tied to the collector's")] = True
+    inline: Annotated[bool | None, _about("whether the agent is the link's router; none = it finds out by itself")] = (
+        None
+    )
 
 
 @probe(
@@ -37,17 +53,56 @@ class ThroughputSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     every=86_400.0,
     limit=60.0,
     load=Load.FULL,
-    costs="about 1 s at the full rate in each direction: 24 MB down and 11 MB up on 200/80 Mbps",
+    costs="about 1 s at the full rate in each direction: 22 MB down and 11 MB up on 200/80 Mbps",
 )
 class Throughput:
     """Rate of the link in each direction against its contract, and what else could have limited it."""
 
     Settings = ThroughputSettings
 
-    async def measure(self, target: Target, span: Span) -> Finding:
+    def __init__(self) -> None:
+        self.progress: Callable[[Progress], None] = lambda _: None
+        """Told on the event loop how far a test is."""
+        self.router: RouterCounters | None = None
+        """Counters of the router towards the provider, where they can be read."""
+
+    async def measure(self, target: Target, span: Span) -> Finding:  # noqa: ARG002 - a test knows its own length
         """One test by the engine of the settings, judged; a result for each direction."""
         settings: ThroughputSettings = target.settings
-        module = importlib.import_module(f"agent.probes.throughput.{settings.engine}")
+        module = await asyncio.to_thread(importlib.import_module, f"agent.probes.throughput.{settings.engine}")
         engine: Engine = module.ENGINE
-        terms = Terms(settings.responder, settings.contract, target.leases, settings.directions, settings.slot)
-        return summed_up(await engine.run(terms))
+        terms = Terms(
+            settings.responder, settings.contract, target.leases, settings.directions, settings.slot, self.progress
+        )
+        place = await self._place(settings)
+        watch = await Watch.begun(self.router)
+        try:
+            results = await engine.run(terms)
+        except LeaseRefused as no:
+            return skipped(no.reason, facts={"detail": no.detail} if no.detail else {})
+        cross = await watch.ended(results)
+        if watch.seen:
+            place = place._replace(source=Source.ROUTER_COUNTERS)
+        return summed_up(
+            [
+                judged(
+                    one,
+                    place._replace(cross=cross.get(one.direction, 0.0)),
+                    settings.contract,
+                    evidence=engine.evidence or settings.engine == "light",
+                )
+                for one in results
+            ]
+        )
+
+    async def _place(self, settings: ThroughputSettings) -> Place:
+        interface = Interface("")
+        try:
+            found = await addresses.resolve(settings.responder.host, settings.responder.tcp_port, RESOLVE_WITHIN)
+        except Unresolved:
+            pass  # the engine says so in its results
+        else:
+            first = found.addresses[0]
+            interface = await asyncio.to_thread(Interface.towards, first.family, first.place)
+        place = await asyncio.to_thread(functools.partial(interface.place, inline=settings.inline))
+        return place._replace(role=settings.role, on_link=settings.on_link, time_known=settings.time_known)
