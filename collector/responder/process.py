@@ -147,8 +147,9 @@ def _protocols() -> dict[str, Serve]:
 async def _bound(
     name: str, serve: Serve, bind: str, port: int, admission: Admission, now: Callable[[], Instant]
 ) -> Server:
+    host = "" if bind == "::" else bind  # every address of both families, as the servers understand it
     try:
-        return await serve(bind, port, admission, now)
+        return await serve(host, port, admission, now)
     except OSError as error:
         protocol = "tcp" if name == "tcp" else "udp"
         words = os.strerror(error.errno) if error.errno else str(error)
