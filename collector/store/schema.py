@@ -293,3 +293,15 @@ link_day = Table(
     Column("mark", Text, nullable=False),  # of the evidence it was derived from; another mark = derive anew
     Column("body", LargeBinary, nullable=False),  # zstd of JSON, collector.link_history.days
 )
+
+slot = Table(
+    "slot",
+    metadata,
+    Column("id", Text, primary_key=True),  # also that of its order and of its lease
+    Column("site", Text, nullable=False),
+    Column("link", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON, collector.slots.held.Held
+    Index("slot_by_start", "start"),
+)
