@@ -6,7 +6,7 @@ Its trouble is told plainly and never stops the collector. It gets its settings 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,17 @@ class Beside:
     """``run`` keeps the responder going until it is cancelled."""
 
     def __init__(
-        self, services: "Services", command: tuple[str, ...] = COMMAND, first_wait: float = FIRST_WAIT
+        self,
+        services: "Services",
+        command: tuple[str, ...] = COMMAND,
+        *,
+        first_wait: float = FIRST_WAIT,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._services = services
         self._command = command
         self._first_wait = first_wait
+        self._pause = pause
         self._trouble = Trouble(log, "responder does not run", "responder runs again")
         self.name = ""
         """Id of the responder that is wanted; empty where none is."""
@@ -94,7 +100,7 @@ class Beside:
             self._trouble.failed(ended, responder=settings.id)
             if asyncio.get_running_loop().time() - begun > LONGEST_WAIT:
                 wait = self._first_wait
-            await asyncio.sleep(wait)
+            await self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _wanted(self) -> ResponderSettings | None:
