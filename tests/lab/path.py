@@ -89,7 +89,13 @@ class Lab:
         self._prefix = f"phrom-{os.getpid()}-{Lab._made}-"
         self._spaces: list[str] = []
         self._lines: dict[str, int] = {}
+        self._cables = 0
         self._folder = Path(tempfile.mkdtemp(prefix="phrom-lab-"))
+
+    @property
+    def folder(self) -> Path:
+        """A folder that goes with the lab."""
+        return self._folder
 
     def __enter__(self) -> Self:
         return self
@@ -120,16 +126,19 @@ class Lab:
         """Runs a command inside a namespace."""
         return run(*command(space, *words), within=within)
 
-    def cable(self, left: str, left_address: Sequence[str], right: str, right_address: Sequence[str]) -> None:
-        """A veth pair between two namespaces, with addresses such as ``10.0.1.1/24`` or ``fd00:1::1/64``."""
-        number = len(list(self._folder.iterdir()))
-        (self._folder / f"cable{number}").touch()
+    def cable(
+        self, left: str, left_address: Sequence[str], right: str, right_address: Sequence[str]
+    ) -> tuple[str, str]:
+        """A veth pair between two namespaces, with addresses such as ``10.0.1.1/24`` or ``fd00:1::1/64``; returns the
+        names of its two ends."""
+        number, self._cables = self._cables, self._cables + 1
         a, b = f"c{number}a", f"c{number}b"
         run("ip", "-n", left, "link", "add", a, "type", "veth", "peer", "name", b, "netns", right)
         for space, device, addresses in ((left, a, left_address), (right, b, right_address)):
             for address in addresses:
                 run("ip", "-n", space, "address", "add", address, "dev", device)
             run("ip", "-n", space, "link", "set", device, "up")
+        return a, b
 
     def forwarding(self, space: str) -> None:
         """Makes a namespace a router that is not sparing with its errors."""
