@@ -84,7 +84,21 @@ def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list
             for one in responders_of(inventory, site)
         ],
     }
-    return [Assignment(probe="link", target="link", evidence=True, settings=watched), *calls]
+    link = Assignment(probe="link", target="link", evidence=True, settings=watched)
+    return [link, *stamp_assignments(inventory, site), *calls]
+
+
+def stamp_assignments(inventory: Inventory, site: str) -> list[Assignment]:
+    """Small packets to the preferred responder all day; none where there is no responder."""
+    return [
+        Assignment(
+            probe="stamp",
+            target=one.id,
+            evidence=True,
+            settings={"responder": one.id, "host": one.host or "@collector", "port": one.stamp_port},
+        )
+        for one in responders_of(inventory, site)[:1]
+    ]
 
 
 CALL_EVERY = 3600.0

@@ -297,9 +297,11 @@ def test_a_link_agent_gets_its_own_targets_as_evidence_and_platforms_as_none(exa
     evidence = {name for name, one in by_name.items() if one.evidence}
     assert evidence == {
         "gateway:gateway", "icmp:gateway", "edge:edge", "icmp:edge", "icmp:collector",
-        "icmp:anchor-1", "icmp:anchor-2", "icmp:anchor-3", "link:link", "call:zoom", "call:webex",
+        "icmp:anchor-1", "icmp:anchor-2", "icmp:anchor-3", "link:link", "stamp:hall",
+        "call:zoom", "call:webex",
     }  # fmt: skip
     assert by_name["icmp:gateway"].settings == {"host": "@gateway", "interval": 1.0}
+    assert by_name["stamp:hall"].settings == {"responder": "hall", "host": "@collector", "port": 8862}
     assert by_name["edge:edge"].settings == {"destination": "1.1.1.1"}
     assert by_name["http:zoom.web"].settings["url"] == "https://zoom.us/join"
     assert settings.site_name == {"th": "อำเภอนายูง", "en": "Na Yung"}
