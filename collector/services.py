@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from collector.accounts import Accounts
 from collector.handout import Handout, Settings
 from collector.inventory import Inventory
+from collector.link_history.histories import Histories
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.settings import CollectorSettings
@@ -48,6 +49,8 @@ class Services:
     """Counts of what ingest did, for ``/metrics``."""
     handout: Handout = field(default_factory=Handout)
     """The agents' settings, derived from the inventory."""
+    histories: Histories = field(default_factory=Histories)
+    """The history of each link, derived from what its agents watched."""
     stopping: bool = False
     vantages: Vantages = field(init=False)
     """Where agents stood, and what of it IT confirmed."""

@@ -199,6 +199,10 @@ class Vantages:
         """Identities of the vantages confirmed as standing on a link."""
         return self._confirmed.get((site, link), ())
 
+    def confirmed_places(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """The same for every (site, link) where any is confirmed."""
+        return self._confirmed
+
     async def landed(self, landed: Iterable[Landed], address: str) -> None:
         """Learns from what was committed just now; changes of vantage are rare. A disk that takes nothing is tried
         again by :meth:`refresh`."""

@@ -17,8 +17,10 @@ PERMISSIONS = {
     ("GET", "/api/v1/ca"): "anyone",
     ("GET", "/api/v1/openapi.json"): "anyone",
     ("GET", "/api/v1/settings"): "agent",
+    ("GET", "/api/v1/outages"): "read",
     ("GET", "/api/v1/sites"): "read",
     ("GET", "/api/v1/sites/{site}"): "read",
+    ("GET", "/api/v1/sites/{site}/links/{link}/history"): "read",
     ("GET", "/fragments/board"): "person",
     ("GET", "/fragments/sites/{site}"): "person",
     ("GET", "/healthz"): "anyone",
@@ -52,7 +54,7 @@ async def test_without_a_token_only_the_open_routes_answer_elsewhere(tmp_path: P
     """Asked by a name that is not loopback's: a person nowhere, and without a token nobody."""
     async with collecting(tmp_path) as collector:
         for (method, path), permission in PERMISSIONS.items():
-            url = path.replace("{site}", "na-yung").replace("{name:[-a-z0-9./]+}", "board.css")
+            url = path.replace("{site}", "na-yung").replace("{link}", "main").replace("{name:[-a-z0-9./]+}", "board.css")
             answer = await collector.ask(method, url, headers={"Host": "phrom.example"})
             expected = {
                 "anyone": (200, 400, 404, 415),

@@ -1,0 +1,109 @@
+"""Runs of past days, kept in the store: a month's page reads thirty small rows instead of 43,200 windows, and the
+history outlives the windows that it came from.
+
+A day is kept with a mark of the packed hours it was made from. Late data makes another mark, and the day is made anew.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import cramjam
+from sqlalchemy import Connection
+
+from collector.link_history.runs import joined, pack_runs, unpack_runs
+from collector.link_history.shapes import Run
+from collector.store.dialect import insert_over
+from collector.store.packing import SERIES_BITS, key_of
+from wire.clock import DAY, HOUR, Instant
+
+FORMAT = "1"
+"""Of the runs: another one makes every day anew."""
+SETTLED = 2 * HOUR
+"""A day is kept so long after its end: its last hour is packed by then."""
+_PUT = insert_over("link_day", ("site", "link", "day", "made", "mark", "body"))
+
+
+class PackedHour(NamedTuple):
+    """One packed hour without its body."""
+
+    series: int
+    hour: int
+    windows: int
+    size: int
+
+
+class Day(NamedTuple):
+    """A kept day."""
+
+    mark: str
+    body: bytes
+
+    @property
+    def runs(self) -> list[Run]:
+        """Its runs."""
+        return unpack_runs(bytes(cramjam.zstd.decompress(self.body)))
+
+
+def packed_hours(connection: Connection, series: Iterable[int], start: Instant, end: Instant) -> list[PackedHour]:
+    """The packed hours that touch a span. Their bodies stay on the disk: SQLite knows a blob's length without it."""
+    found: list[PackedHour] = []
+    for number in series:
+        rows = connection.exec_driver_sql(
+            "SELECT key, windows, length(body) FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
+            (number, key_of(0, max(0, start // HOUR)), key_of(0, max(0, end // HOUR) + 1) - 1),
+        )
+        found += [PackedHour(number, key >> SERIES_BITS, windows, size) for key, windows, size in rows]
+    return found
+
+
+def by_day(hours: Iterable[PackedHour]) -> dict[int, list[PackedHour]]:
+    """Hours by the day (UTC, days since the epoch) in which they lie."""
+    found: dict[int, list[PackedHour]] = {}
+    for one in hours:
+        found.setdefault(one.hour * HOUR // DAY, []).append(one)
+    return found
+
+
+def mark_of(hours: Sequence[PackedHour]) -> str:
+    """What a day was made from, in a few letters; merging late windows into an hour changes its number of windows."""
+    whole = ";".join(f"{one.series}:{one.hour}:{one.windows}:{one.size}" for one in sorted(hours))
+    return f"{FORMAT}:{sum(one.windows for one in hours)}:{zlib.crc32(whole.encode()):08x}"
+
+
+def kept_days(connection: Connection, site: str, link: str, first: int, last: int) -> dict[int, Day]:
+    """The days that are kept of a link."""
+    rows = connection.exec_driver_sql(
+        "SELECT day, mark, body FROM link_day WHERE site = ? AND link = ? AND day BETWEEN ? AND ?",
+        (site, link, first, last),
+    )
+    return {day: Day(mark, body) for day, mark, body in rows}
+
+
+def marks(connection: Connection, site: str, link: str, first: int, last: int) -> dict[int, str]:
+    """The marks of those days."""
+    rows = connection.exec_driver_sql(
+        "SELECT day, mark FROM link_day WHERE site = ? AND link = ? AND day BETWEEN ? AND ?", (site, link, first, last)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def expired(connection: Connection, series: Iterable[int], day: int) -> bool:
+    """Whether windows of a day may be gone because they are too old: then the kept day is all there is."""
+    oldest = [
+        connection.exec_driver_sql("SELECT min(key) FROM hour WHERE series = ?", (number,)).scalar_one_or_none()
+        for number in series
+    ]
+    return all(key is None or (key >> SERIES_BITS) * HOUR > day * DAY for key in oldest)
+
+
+def keep(
+    connection: Connection, site: str, link: str, made: Instant, days: Iterable[tuple[int, str, list[Run]]]
+) -> None:
+    """Writes days."""
+    rows = [
+        (site, link, day, made, mark, bytes(cramjam.zstd.compress(pack_runs(joined(runs)), level=9)))
+        for day, mark, runs in days
+    ]
+    if rows:
+        connection.exec_driver_sql(_PUT, rows)

@@ -1,0 +1,65 @@
+"""Where a fault lies, as the collector judges it: it sees every site of the province, an agent only its own. Pure.
+
+The agent's domain is provisional and stands beside this one. A rule that changes what comes out gets a new number, so
+that a report names the rule that it was made by.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from collector.link_history.outages import Outage
+from collector.link_history.shapes import BEYOND, Interval, Kind, State
+from wire.clock import SECOND, Instant
+
+RULE = 1
+TOGETHER = 10 * SECOND
+"""Outages that begin within this of each other began together; both clocks' errors come on top."""
+FEWEST = 2
+"""Other links of the provider that must have fallen together with this one before it is the provider's common part."""
+SHARE = 0.5
+"""… and what share they must be of its links that were watched then."""
+
+
+class Judged(NamedTuple):
+    """The collector's domain of one outage."""
+
+    domain: State
+    rule: int
+    reason: str
+    """``own_network``, ``fell_together``, ``others_were_up`` or ``as_the_agent_says``."""
+    together: int = 0
+    """Other links of the provider that fell together with this one."""
+    watched: int = 0
+    """Its other links that were watched then."""
+
+
+def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
+    """The domain of one outage. ``others``: histories of the other links of the same provider, by any name."""
+    said = outage.state
+    if said not in BEYOND:
+        return Judged(said, RULE, "own_network")  # a fault of the site's own is never the provider's
+    together = sum(_fell(history, outage) for history in others.values())
+    watched = sum(_watched(history, outage.start) for history in others.values())
+    if together >= FEWEST and together >= SHARE * watched:
+        return Judged(State.PROVIDER, RULE, "fell_together", together, watched)
+    if said is State.LINK_OR_PROVIDER and watched and not together:
+        return Judged(State.LINK, RULE, "others_were_up", together, watched)
+    return Judged(said, RULE, "as_the_agent_says", together, watched)
+
+
+def _fell(history: Sequence[Interval], outage: Outage) -> bool:
+    """Whether a link went down beyond its site together with this one."""
+    return any(
+        one.state in BEYOND
+        and abs(one.start - outage.start) <= TOGETHER + one.error + outage.error
+        and (not place or history[place - 1].state not in BEYOND)
+        for place, one in enumerate(history)
+    )
+
+
+def _watched(history: Sequence[Interval], moment: Instant) -> bool:
+    """Whether a link was known to be up, or down beyond its site, about then."""
+    return any(
+        one.start - TOGETHER <= moment < one.end + TOGETHER and (one.kind is Kind.UP or one.state in BEYOND)
+        for one in history
+    )
