@@ -184,6 +184,11 @@ def look(salt: str, previous: Vantage | None = None, proc: Path = PROC, system: 
     return stand(route, port_of(_files(system / route.interface)), mac, salt, previous)
 
 
+def port_at(interface: str, system: Path = SYS) -> Port:
+    """What sysfs says of one interface now. Reads small files: call it in a thread."""
+    return port_of(_files(system / interface))
+
+
 def _files(folder: Path) -> dict[str, str]:
     found = {name: _read(folder / name) for name in ("type", "uevent", "speed", "duplex", "carrier")}
     if (folder / "wireless").exists() or (folder / "phy80211").exists():

@@ -35,6 +35,8 @@ _FILL = os.urandom(_MOST_CHUNK)
 """Random: nothing on the way can compress it."""
 
 
+_WITH_HEADERS = 1500 / 1448
+"""Bytes at the IP layer for a byte of payload, near enough for an allowance."""
 _AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER of no time: a reset instead of a farewell."""
 
@@ -77,7 +79,8 @@ class Streams:
         """Streams that the other side closed."""
         self.segment = 0
         """Bytes of a full data segment at the IP layer; 0 where the kernel does not tell."""
-        self._overhead = 1500 / 1448
+        self.overhead = 0
+        """Of these, headers."""
         for one in sockets:
             _prepare(one, 2 * len(self.chunk))
 
@@ -88,7 +91,7 @@ class Streams:
         except BlockingIOError:
             return
         self.payload += count
-        allowance.spend(count * self._overhead)
+        allowance.spend(count * _WITH_HEADERS)
 
     def take(self, sock: socket.socket, allowance: Allowance | None) -> None:
         """Takes everything that waits on one stream; without an allowance it is not counted."""
@@ -102,7 +105,7 @@ class Streams:
                 return
             if allowance is not None:
                 self.payload += count
-                allowance.spend(count * self._overhead)
+                allowance.spend(count * _WITH_HEADERS)
             if count < _TAKE // 16:
                 return
 
@@ -120,6 +123,7 @@ class Streams:
             segments=sum(counts),
             payload=sum(one.bytes_acked if sender else one.bytes_received for one in known),
             sent=sum(one.data_segs_out for one in known) if sender else 0,
+            bytes=sum(one.bytes_sent for one in known) if sender else 0,
             retransmitted=sum(one.retransmitted for one in known) if sender else 0,
             busy=sum(one.busy for one in known) if sender else 0,
             rwnd_limited=sum(one.rwnd_limited for one in known) if sender else 0,
@@ -131,6 +135,7 @@ class Streams:
 
     def _learn_segment(self, infos: list[TcpInfo], *, sender: bool) -> None:
         family = family_of(self.sockets[0])
+        self.overhead = max(one.header(family) for one in infos)
         if sender:
             self.segment = max(one.snd_mss + one.header(family) for one in infos)
         else:  # a stream on which little came yet guesses too low

@@ -12,6 +12,7 @@ LENGTH = 256
 """Bytes asked for; a kernel returns as many as it knows."""
 _LAYOUT = struct.Struct("=8B24I4Q6I4Q2I")
 """Up to ``tcpi_delivered_ce``, which Linux has since 4.18."""
+_BYTES_SENT = struct.Struct("=Q")
 _TIMESTAMPS = 1
 """TCPI_OPT_TIMESTAMPS."""
 TCP_HEADER = 20
@@ -46,6 +47,8 @@ class TcpInfo(NamedTuple):
     sndbuf_limited: int
     delivered: int
     """Segments that the other side has acknowledged, SACK included."""
+    bytes_sent: int
+    """Payload sent, repeats included; 0 before Linux 4.19."""
 
     def header(self, family: int) -> int:
         """Bytes of a data segment before its payload, at the IP layer."""
@@ -72,6 +75,7 @@ def parse(raw: bytes) -> TcpInfo | None:
         rwnd_limited=found[44],
         sndbuf_limited=found[45],
         delivered=found[46],
+        bytes_sent=_BYTES_SENT.unpack_from(raw, _LAYOUT.size)[0] if len(raw) >= _LAYOUT.size + 8 else 0,
     )
 
 

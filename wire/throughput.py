@@ -58,7 +58,9 @@ class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: _Whole = 0
     """Bytes of the application."""
     sent: _Whole = 0
-    """Data segments sent, repeats included; 0 at a receiver, as the next four."""
+    """Data segments sent, repeats included; 0 at a receiver, as the next five."""
+    bytes: _Whole = 0
+    """Payload of those segments, so that their mean length is known exactly."""
     retransmitted: _Whole = 0
     busy: _Whole = 0
     """Microseconds, summed over the streams, in which there was something to send or to be acknowledged."""

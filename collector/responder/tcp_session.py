@@ -132,7 +132,7 @@ class Transfer:
         """A reading to the agent, and to the ledger what was spent."""
         reading = self._streams.read(direction.begun, direction.allowance.held, sender=direction.sends)
         direction.due = max(direction.due + throughput.WINDOW, time.monotonic() + throughput.WINDOW / 2)
-        spent = direction.spent(reading, self._streams.segment)
+        spent = direction.spent(reading, self._streams.overhead)
         if spent:
             self._moved = time.monotonic()
         total = self._account(direction, spent)
@@ -155,7 +155,7 @@ class Transfer:
         self._direction = None
         self._watch_streams(False)
         reading = self._streams.read(direction.begun, direction.allowance.held, sender=direction.sends)
-        self._account(direction, direction.spent(reading, self._streams.segment))
+        self._account(direction, direction.spent(reading, self._streams.overhead))
         self._moved = time.monotonic()
         congestion = self._streams.congestion() if direction.sends else ""
         self._say(
@@ -189,11 +189,12 @@ class _Direction:
         self._last = streams.read(self.begun, 0.0, sender=self.sends)
         self.meter = Meter()
 
-    def spent(self, reading: Reading, segment: int) -> int:
-        """Bytes at the IP layer since the last reading."""
+    def spent(self, reading: Reading, overhead: int) -> int:
+        """Bytes at the IP layer since the last reading; ``overhead`` of them are each segment's headers."""
         last, self._last = self._last, reading
-        segments = reading.sent - last.sent if self.sends else reading.segments - last.segments
-        return segments * segment if segment else reading.payload - last.payload
+        if self.sends and reading.bytes:
+            return reading.bytes - last.bytes + (reading.sent - last.sent) * overhead
+        return reading.payload - last.payload + (reading.segments - last.segments) * overhead
 
     def most(self, session: Session) -> int:
         """Bytes that the lease allows in this direction."""

@@ -20,7 +20,6 @@ from agent.router_counters import RouterCounters
 from wire.meetings import Load
 from wire.settings import ContractTerms, ResponderAt, Role
 
-
 RESOLVE_WITHIN = 2.0
 """Seconds for the responder's name, to know by which interface the test leaves."""
 

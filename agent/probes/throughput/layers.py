@@ -18,7 +18,7 @@ OVERHEAD = 52
 Layer = Literal["ethernet", "ip", "tcp"]
 
 
-def at_layer(rate: float, layer: str, segment: int = FULL, overhead: int = OVERHEAD) -> float:
+def at_layer(rate: float, layer: str, segment: float = FULL, overhead: int = OVERHEAD) -> float:
     """A rate at the IP layer as one at ``layer``; one that is not known counts as ``ip``."""
     if layer == "ethernet":
         return rate * (segment + ETHERNET) / segment
@@ -27,11 +27,11 @@ def at_layer(rate: float, layer: str, segment: int = FULL, overhead: int = OVERH
     return rate
 
 
-def at_ip(rate: float, layer: str, segment: int = FULL, overhead: int = OVERHEAD) -> float:
+def at_ip(rate: float, layer: str, segment: float = FULL, overhead: int = OVERHEAD) -> float:
     """The reverse: what a contract at ``layer`` is worth at the IP layer."""
     return rate / at_layer(1.0, layer, segment, overhead)
 
 
-def port_carries(speed: float, segment: int = FULL) -> float:
+def port_carries(speed: float, segment: float = FULL) -> float:
     """The most that an Ethernet port of ``speed`` carries at the IP layer."""
     return speed * segment / (segment + ON_THE_WIRE)

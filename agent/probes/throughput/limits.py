@@ -64,7 +64,7 @@ class Taken(NamedTuple):
     rate: float
     """Bits per second at the IP layer."""
     windows: int
-    segment: int = layers.FULL
+    segment: float = layers.FULL
     overhead: int = layers.OVERHEAD
     kernel_counted: bool = True
     cut: bool = False

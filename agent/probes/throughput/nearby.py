@@ -1,4 +1,4 @@
-"""What else passes the interface by which a test leaves: the agent's own machine, and more where it is the router."""
+"""What passes the interface by which a test leaves, and where that interface stands. Reads small files: in a thread."""
 
 import ipaddress
 import socket
@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import psutil
 
+from agent.probes.throughput.limits import Place, Source
+from agent.vantage import Medium, port_at
+
+SYS = Path("/sys/class/net")
 _FORWARDS = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
 
 
@@ -22,19 +26,29 @@ class Passed(NamedTuple):
 
 
 class Interface:
-    """The interface of a connection."""
+    """An interface of this machine; without a name where it is not known, and then it counts nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @classmethod
-    def of(cls, sock: socket.socket) -> "Interface":
-        """The one that holds the connection's own address."""
-        own = _plain(sock.getsockname()[0])
+    def holding(cls, address: str) -> "Interface":
+        """The one that holds an address of this machine."""
+        own = plain(address)
         for name, addresses in psutil.net_if_addrs().items():
-            if any(one.family in (socket.AF_INET, socket.AF_INET6) and _plain(one.address) == own for one in addresses):
+            if any(one.family in (socket.AF_INET, socket.AF_INET6) and plain(one.address) == own for one in addresses):
                 return cls(name)
         return cls("")
+
+    @classmethod
+    def towards(cls, family: socket.AddressFamily, place: tuple[str, int] | tuple[str, int, int, int]) -> "Interface":
+        """The one by which packets to an address leave. Sends nothing."""
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.connect(place)
+            except OSError:
+                return cls("")
+            return cls.holding(sock.getsockname()[0])
 
     def read(self) -> Passed:
         """The counters now; zeros where the system does not tell."""
@@ -42,24 +56,43 @@ class Interface:
         at = time.monotonic()
         return Passed(at, found.bytes_recv, found.bytes_sent) if found else Passed(at, 0, 0)
 
+    def place(self, *, inline: bool | None) -> Place:
+        """Where it stands. ``inline``: whether this machine is the router; ``None`` = see for yourself."""
+        routes = forwards() and len(doors()) > 1 if inline is None else inline
+        source = Source.INLINE if routes else Source.UNSEEN
+        if not self.name:
+            return Place(medium=Medium.OTHER, source=source)
+        port = port_at(self.name)
+        # Of anything but Ethernet (TUN, PPP) the speed in sysfs is made up.
+        speed = port.speed if port.medium is Medium.CABLE else None
+        return Place(medium=port.medium, port_speed=speed, full_duplex=port.duplex != "half", source=source)
 
-def _plain(address: str) -> str:
+
+def plain(address: str) -> str:
     """One way of writing an address: without its zone, IPv4 as IPv4."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return str(mapped or ip)
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 def forwards() -> bool:
-    """Whether this machine is a router, so that all traffic of the link passes its own counters. Reads small files."""
-    return any(_says_yes(Path(path)) for path in _FORWARDS)
+    """Whether this machine passes on packets that are not for it."""
+    return any(_read(Path(path)) not in ("", "0") for path in _FORWARDS)
 
 
-def _says_yes(path: Path) -> bool:
+def doors(system: Path = SYS) -> list[str]:
+    """The interfaces with hardware behind them and a carrier: a router has two or more, a machine that forwards only
+    for its containers has one."""
+    if not system.is_dir():
+        return []
+    names = sorted(one.name for one in system.iterdir() if (one / "device").exists() or one.name.startswith("ppp"))
+    return [name for name in names if _read(system / name / "carrier") == "1"]
+
+
+def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii").strip() not in ("", "0")
+        return path.read_text(encoding="ascii").strip()
     except OSError:
-        return False
+        return ""

@@ -39,8 +39,8 @@ class Run(NamedTuple):
     """CLOCK_BOOTTIME, microseconds."""
     ours: list[Reading]
     theirs: list[Reading]
-    segment: int
-    """Bytes of a full segment at the IP layer as its sender sees it; 0 = no kernel counts."""
+    segment: float
+    """Bytes of a data segment at the IP layer: the mean of those sent; 0 = no kernel counts."""
     overhead: int
     """Of these, headers."""
     effort: Effort
@@ -127,18 +127,19 @@ class Client:
             if found[-1].problem:
                 break
         test.wait_for({one.direction.value for one in found if not one.problem}, self._cancelled)
-        cost = test.cost()
+        cost = test.segments()
         return [_completed(one, self._told, test.streams.segment, cost) for one in found]
 
 
 def _completed(run: Run, told: dict[str, Ended], segment: int, cost: dict[Direction, int]) -> Run:
     ended = told.get(run.direction.value)
-    if run.direction is Direction.DOWN:
-        segment = ended.segment if ended and ended.segment else segment
-    else:
-        segment = run.segment or (ended.segment if ended else 0)
+    full = ended.segment if ended else 0
+    if run.direction is Direction.UP or not full:
+        full = segment or full
+    sender = [*run.sender, ended.reading] if ended and run.direction is Direction.DOWN else run.sender
+    mean = windows.mean_segment(sender, run.overhead, full)
     problem = run.problem or ("" if ended else "the responder fell silent before its last word")
-    return run._replace(told=ended, segment=segment, problem=problem, cost=cost[run.direction])
+    return run._replace(told=ended, segment=mean, problem=problem, cost=round(cost[run.direction] * mean))
 
 
 class _Test:
@@ -158,7 +159,7 @@ class _Test:
         self.streams = streams
         self.told = told
         self.theirs: dict[str, list[Reading]] = {}
-        self.interface = Interface.of(control)
+        self.interface = Interface.holding(control.getsockname()[0])
         self.overhead = 0
         info = tcp_info.of(streams.sockets[0])
         if info is not None:
@@ -202,16 +203,15 @@ class _Test:
             else:
                 self.selector.unregister(one)
 
-    def cost(self) -> dict[Direction, int]:
-        """Bytes at the IP layer that each direction cost so far; zeros where nobody counts."""
+    def segments(self) -> dict[Direction, int]:
+        """Data segments that passed this machine so far; zeros where nobody counts."""
         try:
             infos = [info for info in map(tcp_info.of, self.streams.sockets) if info is not None]
         except OSError:
             infos = []
-        segment = self.streams.segment
         return {
-            Direction.DOWN: sum(info.data_segs_in for info in infos) * segment,
-            Direction.UP: sum(info.data_segs_out for info in infos) * segment,
+            Direction.DOWN: sum(info.data_segs_in for info in infos),
+            Direction.UP: sum(info.data_segs_out for info in infos),
         }
 
 
@@ -244,14 +244,14 @@ class _Flow:
     def run(self) -> Run:
         """Until it has told enough; what went wrong stands in ``problem``. Raises :class:`Cancelled`."""
         meter, start = Meter(), _boottime()
-        problem, congestion, segment = "", "", 0
+        problem, congestion = "", ""
         try:
             self._test.say(Begin(self._direction.value, self._seconds + GRACE))
             self._read()
             self._move()
             self._test.say(Stop())
             if self._sends:
-                congestion, segment = self._streams.congestion(), self._streams.segment
+                congestion = self._streams.congestion()
         except Broken as trouble:
             problem = str(trouble)
         except OSError as trouble:
@@ -262,7 +262,7 @@ class _Flow:
             _boottime(),
             self._ours,
             self._theirs,
-            segment,
+            float(self._streams.segment),
             self._test.overhead,
             meter.effort(),
             self._nearby,

@@ -118,7 +118,7 @@ def loaded_rtts(sender: Sequence[Reading], found: Steady) -> list[int]:
 
 
 def cross_traffic(
-    nearby: Sequence[Passed], ours: Sequence[Reading], segment: int, direction: Direction
+    nearby: Sequence[Passed], ours: Sequence[Reading], segment: float, direction: Direction
 ) -> float | None:
     """Bits per second that passed the interface in the test's direction and were not the test's; ``None`` where the
     interface or the kernel does not count. The first third is left out: the test's ramp fills queues in between."""
@@ -147,7 +147,7 @@ def _within(readings: Sequence[Reading], found: Steady) -> tuple[Reading, Readin
     return inside[0], inside[-1]
 
 
-def _shape(run: Run) -> tuple[int, int]:
+def _shape(run: Run) -> tuple[float, int]:
     return (run.segment, run.overhead) if run.segment else (layers.FULL, layers.OVERHEAD)
 
 
@@ -179,7 +179,7 @@ def _facts(run: Run, found: Steady, *, kernel: bool) -> dict[str, str]:
     by = "sender" if counted(run.receiver, run.sender) is run.sender else "receiver"
     facts = {
         "counted": f"{by}'s kernel" if kernel else f"{by}'s application",
-        "segment": str(run.segment),
+        "segment": f"{run.segment:.0f}",
         "ramp": f"{found.begins / 1e6:.2f} s",
     }
     if congestion:

@@ -30,7 +30,7 @@ class Rate(NamedTuple):
     ends: int
     """Microseconds, as :attr:`Reading.at`."""
     seconds: float
-    bits: int
+    bits: float
     """At the IP layer."""
 
     @property
@@ -50,7 +50,7 @@ class Steady(NamedTuple):
     mean: float
 
 
-def rates(readings: Sequence[Reading], segment: int) -> list[Rate]:
+def rates(readings: Sequence[Reading], segment: float) -> list[Rate]:
     """The windows between readings; ``segment`` is a full segment's bytes at the IP layer, 0 where nothing counts
     segments and the payload must do."""
     found: list[Rate] = []
@@ -67,6 +67,13 @@ def rates(readings: Sequence[Reading], segment: int) -> list[Rate]:
     return found
 
 
+def mean_segment(sender: Sequence[Reading], overhead: int, full: int) -> float:
+    """Bytes of a data segment at the IP layer: the mean of those that were sent, ``full`` where that is not known."""
+    if not sender or sender[-1].sent <= sender[0].sent or sender[-1].bytes <= sender[0].bytes:
+        return float(full)
+    return overhead + (sender[-1].bytes - sender[0].bytes) / (sender[-1].sent - sender[0].sent)
+
+
 def ramp(rates: Sequence[float]) -> int:
     """How many windows belong to the ramp; at least :data:`LEAST_RAMP`."""
     for start in range(LEAST_RAMP, len(rates) - 1):
@@ -76,7 +83,7 @@ def ramp(rates: Sequence[float]) -> int:
     return LEAST_RAMP
 
 
-def steady(readings: Sequence[Reading], segment: int) -> Steady | None:
+def steady(readings: Sequence[Reading], segment: float) -> Steady | None:
     """What is left without the ramp; ``None`` while there is not a single window."""
     found = rates(readings, segment)
     counted = found[ramp([one.rate for one in found]) :]
@@ -101,7 +108,7 @@ def stable(found: Steady | None, wanted: int = ENOUGH) -> bool:
     return abs(early - late) <= STABLE_WITHIN * found.median
 
 
-def silent_for(readings: Sequence[Reading], segment: int) -> float:
+def silent_for(readings: Sequence[Reading], segment: float) -> float:
     """Seconds at the end of a direction in which nothing passed."""
     passed = 0.0
     for one in reversed(rates(readings, segment)):
