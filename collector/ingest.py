@@ -70,6 +70,7 @@ async def post_observations(request: web.Request, services: Services) -> web.Res
     client = client_of(request, proxy_declared=services.settings.behind_tls_proxy)
     _tell(client, services, source, envelope, taken)
     await services.vantages.landed(taken.landed, client)
+    await services.slots.landed(taken.landed)
     _count(services, taken, len(body))
     now = services.now()
     receipt = Receipt(
@@ -90,9 +91,11 @@ async def _hear_answers(services: Services, source: Source, envelope: Envelope) 
     if not envelope.answers:
         return []
     try:
-        return await services.orders.answered(source.agent, envelope.answers)
+        heard = await services.orders.answered(source.agent, envelope.answers)
     except CannotWrite:
         return []
+    await services.slots.answered(source, envelope.answers)
+    return heard
 
 
 def read_envelope(body: bytes) -> Envelope:

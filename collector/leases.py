@@ -78,12 +78,10 @@ def _judged(services: Services, source: Source, asked: LeaseRequest, now: Instan
         words = f"the responder {place.id} beside this collector does not run now; its log says why"
         raise NotNow(NoLease.NO_RESPONDER, words, SOON)
     if asked.purpose is Purpose.THROUGHPUT:
-        slots = getattr(services, "slots", None)
-        if slots is None:
-            raise NotNow(NoLease.NO_SLOT, "this collector grants no slots")
-        found: Lease = slots.judge(source, asked, now)
-        return found
-    return judge(services.inventory, source, asked, now)
+        return services.slots.judge(source, asked, now)
+    lease = judge(services.inventory, source, asked, now)
+    services.slots.reserve(lease, now)
+    return lease
 
 
 def _check_vantage(services: Services, source: Source, now: Instant) -> None:

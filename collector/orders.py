@@ -70,11 +70,17 @@ class Orders:
         *,
         after: float = 0.0,
         expires: float = 60.0,
+        identity: str = "",
     ) -> str:
-        """Asks something of an agent, to begin ``after`` and before ``expires`` seconds from now; its id."""
+        """Asks something of an agent, to begin ``after`` and before ``expires`` seconds from now; its id, which is
+        ``identity`` where that is given."""
         now = self._now()
         one = Waiting(
-            secrets.token_hex(8), str(kind), arguments or {}, now + int(after * SECOND), now + int(expires * SECOND)
+            identity or secrets.token_hex(8),
+            str(kind),
+            arguments or {},
+            now + int(after * SECOND),
+            now + int(expires * SECOND),
         )
         values = {
             "id": one.id,

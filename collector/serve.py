@@ -102,6 +102,7 @@ async def opened(
         await services.orders.load()
         await services.vantages.refresh()
         await services.picture.rebuild(store)
+        await services.slots.load()
         await keep(store, inventory, now())
         yield services
         await accounts.flush()
@@ -202,6 +203,7 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
     found = [
         ("tokens", every(1.0, "reading tokens", partial(read_tokens, services))),
         ("vantages", every(1.0, "reading vantages", services.vantages.refresh)),
+        ("slots", every(5.0, "granting slots", services.slots.tick)),
         ("flush", every(15.0, "writing who was heard", flush)),
         ("maintain", every(60.0, "keeping the store", maintain)),
         ("inventory", every(10.0, "reading the inventory", _Reload(services))),

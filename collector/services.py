@@ -14,6 +14,7 @@ from collector.link_history.histories import Histories
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.settings import CollectorSettings
+from collector.slots.service import Slots
 from collector.store import CannotWrite, Source, Store
 from collector.store.dialect import touch
 from collector.tally import Tally
@@ -55,8 +56,12 @@ class Services:
     vantages: Vantages = field(init=False)
     """Where agents stood, and what of it IT confirmed."""
 
+    slots: Slots = field(init=False)
+    """Who may fill a link, and when."""
+
     def __post_init__(self) -> None:
         self.vantages = Vantages(self.store)
+        self.slots = Slots(self)
 
     def settings_of(self, source: Source, now: Instant) -> Settings:
         """What an agent of that place is told to run."""

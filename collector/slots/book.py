@@ -192,8 +192,12 @@ class Book:
     def reserve(self, one: Reservation) -> None:
         """Holds link and capacity for a light test or a call; planned slots in its way are drawn anew."""
         self._others.append(one)
+        self.give_way(one.site, one.link, one.responder, one.end)
+
+    def give_way(self, site: str, link: str, responder: str, end: Instant) -> None:
+        """Drops what is planned before ``end`` on that link or responder: it is drawn anew around what came up."""
         for place, later in list(self.planned.items()):
-            if later.start < one.end and (place == (one.site, one.link) or later.responder == one.responder):
+            if later.start < end and (place == (site, link) or later.responder == responder):
                 del self.planned[place]
 
     def release(self, one: Reservation) -> None:
@@ -283,7 +287,7 @@ MOST_RETESTS = 4
 
 
 def _doubt(slot: Held, before: Held | None) -> Doubt:
-    """What a slot's own result is worth. A retest is not retested again: it agrees with what it checks, or stands alone."""
+    """What a slot's own result is worth. A retest is not retested: it agrees with what it checks, or stands alone."""
     if not slot.bad:
         return Doubt.NONE
     if before is not None and _verdict(before, slot) is Doubt.CONFIRMED:
