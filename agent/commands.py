@@ -160,6 +160,50 @@ def join(config: str | None, url: str, code: str, name: str, as_json: bool) -> N
 
 
 @main.command()
+@click.option(
+    "--engine",
+    type=click.Choice(["tcp", "light", "iperf3", "speedtest"]),
+    default="tcp",
+    help='tcp = the contract\'s measure; light = only "at least"; the others are cross-checks and no evidence.',
+)
+@click.option("--direction", type=click.Choice(["both", "down", "up"]), default="both", help="Which way to test.")
+@click.option("--responder", default="", metavar="ID", help="The far end (default: the one preferred for this site).")
+@click.option("--server", default="", metavar="HOST", help="For iperf3: somebody else's server.")
+@click.option("--lang", type=click.Choice(["th", "en"]), help="Language of the words (default: by LANG).")
+@_json
+@click.pass_obj
+def speedtest(
+    config: str | None, engine: str, direction: str, responder: str, server: str, lang: str | None, as_json: bool
+) -> None:
+    """Test the link's throughput now, against its contract, and say what limited it.
+
+    The collector must grant it: not around a meeting, and not while another test runs. The result is shown and not
+    kept. Exits with 3 when it is below contract or inconclusive, with 1 when nothing was measured.
+    """
+    own = own_settings(config)
+    _logs(own, "error")
+    from agent import speedtest_show
+
+    language = lang or _language()
+    settings, who = _running(own), _identity(own)
+    bar = speedtest_show.Bar(language, shown=not as_json and sys.stderr.isatty())
+    try:
+        finding = asyncio.run(
+            speedtest_show.measured(own, settings, who, (engine, direction, responder, server), bar.update)
+        )
+    except LookupError as mistake:
+        wrong(str(mistake))
+    finally:
+        bar.close()
+    if as_json:
+        _print_json(finding.results or finding)
+    else:
+        for line in speedtest_show.lines(finding, settings.contract, language):
+            click.echo(line)
+    sys.exit(speedtest_show.exit_code(finding))
+
+
+@main.command()
 @click.option("--lang", type=click.Choice(["th", "en"]), help="Language of the words (default: by LANG).")
 @_json
 @click.pass_obj
@@ -207,6 +251,16 @@ def _running(own: Any) -> Any:
     except (StateDamaged, StateUnusable) as trouble:
         click.echo(f"{trouble}; going on without it", err=True)
         return effective(own, None)
+
+
+def _identity(own: Any) -> Any:
+    """Who this machine joined as, or ``None``."""
+    from agent.state import State, StateDamaged, StateUnusable
+
+    try:
+        return State(own.state_dir).identity()
+    except (StateDamaged, StateUnusable):  # told by _running already
+        return None
 
 
 def _addresses(own: Any) -> tuple[dict[str, str], dict[str, str]]:
