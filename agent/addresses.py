@@ -26,6 +26,7 @@ SILENT_AFTER = 4.0
 MOST_ADDRESSES = 4
 """Addresses of one name that are tried before the target counts as failed."""
 
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
 _lookups = threading.BoundedSemaphore(MOST_LOOKUPS)
 
 
@@ -79,6 +80,16 @@ def is_public(text: str) -> bool:
         return ipaddress.ip_address(text.partition("%")[0]).is_global
     except ValueError:
         return False
+
+
+def is_providers(text: str) -> bool:
+    """Whether a gateway with this address is the provider's and no office router: a public one, or one of the space
+    between providers and their customers' routers, 100.64.0.0/10 (RFC 6598)."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_global or (address.version == 4 and address in _SHARED)
 
 
 def literal(host: str, port: int) -> Address | None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from agent import __version__
+from agent import __version__, alive
 from agent.clock import SystemClock, Timekeeper
 from agent.delivery import Delivery
 from agent.directory import PLACE, Directory, still_true
@@ -51,6 +51,7 @@ class Daemon:
         self._clock = clock
         self._timekeeper = Timekeeper(clock)
         self._journal = Journal(spool, clock)
+        self._alive = alive.Alive(state.folder / "alive")
         self._directory = Directory()
         self._tally = Tally()
         leases = CollectorLeases(lambda: self._delivery.connection)
@@ -82,7 +83,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Until :meth:`stop` is called; everything is on disk when it returns."""
-        await self._journal.started(__version__)
+        await self._journal.started(__version__, await asyncio.to_thread(self._alive.last))
         self._fetched = await asyncio.to_thread(self._state.settings)
         await self._delivery.recall()
         self._apply(self._fetched)
@@ -93,6 +94,7 @@ class Daemon:
             self._keep("runner", self._runner.run)
             self._keep("vantage", self._whereabouts.run)
             self._keep("memory", self._remember)
+            self._keep("alive", self._beat)
             self._keep("watchdog", systemd.watchdog)
             self._keep("uplink", self._delivery.run)
             log.info("running", version=__version__, assignments=len(self._runner.settings.assignments))
@@ -147,6 +149,11 @@ class Daemon:
         found = await asyncio.to_thread(self._state.learned)
         self._directory.learn(still_true(found, self._runner.vantage.id if self._runner.vantage else ""))
         self._learned = self._worth_keeping()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.to_thread(self._alive.beat, self._clock)
+            await self._clock.sleep(alive.EVERY)
 
     async def _remember(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
+from agent.alive import later
 from agent.clock import Clock
 from agent.notes import note
 from agent.spool import Life, Record, Spool, SpoolUnavailable
@@ -88,15 +89,17 @@ class Journal:
         one = note(self._clock, event, counts=counts, facts=facts)
         await self.record(StreamName.EVIDENCE, one, urgent=urgent)
 
-    async def started(self, version: str) -> None:
-        """The first records of a run: started, and whether the run before ended uncleanly."""
+    async def started(self, version: str, beat: Life | None = None) -> None:
+        """The first records of a run: started, and whether the run before ended uncleanly; ``beat`` is its last sign of
+        life beside the spool's (:mod:`agent.alive`)."""
         notes = [note(self._clock, Event.STARTED, facts={"version": version})]
-        before = self._spool.before
+        before = later(self._spool.before, beat)
         if before is not None and not before.clean:
             notes.insert(0, self._unclean(before))
         await self.record(StreamName.EVIDENCE, *notes, urgent=True)
 
     def _unclean(self, before: Life) -> Note:
+        """``last_boottime`` (of ``last_boot``) and ``last_wall``, in microseconds: until when it certainly ran."""
         kind = "crash" if before.boot == self._clock.boot else "power"
         return note(
             self._clock,

@@ -81,7 +81,7 @@ class Runner:
         self._records = records
         self._directory = directory
         self.measuring = Measuring(clock, records, directory, self._where, leases)
-        around = Around(clock, directory, self._unwatchable, self._until_grid)
+        around = Around(clock, directory, lambda: self._where().vantage, self._unwatchable, self._until_grid)
         self._watching = Watching(clock, self.measuring, directory, around)
         self._settings = AgentSettings()
         self._probes: dict[str, Any] = {}

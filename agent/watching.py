@@ -4,6 +4,7 @@ that a slow disk never holds up its looks.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -24,13 +25,25 @@ class Around:
         self,
         clock: Clock,
         directory: Directory,
+        vantage: Callable[[], str],
         hindrance: Callable[[str, str], Reason | None],
         until_grid: Callable[[float, int], int],
     ) -> None:
         self.clock = clock
         self._directory = directory
-        self.hindrance = hindrance
+        self._vantage = vantage
+        self._hindrance = hindrance
         self.until_grid = until_grid
+        self.stood = ""
+        """The vantage of the last look that counted: that of everything known, though the machine may stand elsewhere
+        by the time it is told."""
+
+    def hindrance(self, interface: str, gateway: str) -> Reason | None:
+        """See :class:`agent.probe.Surroundings`."""
+        reason = self._hindrance(interface, gateway)
+        if reason is None:
+            self.stood = self._vantage()
+        return reason
 
     def address(self, text: str) -> str:
         """See :class:`agent.probe.Surroundings`."""
@@ -98,18 +111,8 @@ class Watching:
         return windows
 
     def _change(self, ready: Ready, sighting: Sighting, finding: Finding) -> Change:
-        where, wall = self._measuring.where(), self._clock.wall() - self._clock.boottime()
         return Change(
-            boot=self._clock.boot,
-            start=sighting.start,
-            end=sighting.end,
-            wall_start=wall + sighting.start,
-            wall_end=wall + sighting.end,
-            settings=where.settings,
-            vantage=where.vantage,
-            probe=ready.assignment.probe,
-            target=sighting.target,
-            platform=ready.assignment.platform,
+            **self._header(ready, sighting, known=True),
             previous=sighting.previous,
             current=sighting.current,
             reason=finding.reason,
@@ -118,18 +121,8 @@ class Watching:
         )
 
     def _window(self, ready: Ready, sighting: Sighting, finding: Finding, order: str) -> Window:
-        where, wall = self._measuring.where(), self._clock.wall() - self._clock.boottime()
         return Window(
-            boot=self._clock.boot,
-            start=sighting.start,
-            end=sighting.end,
-            wall_start=wall + sighting.start,
-            wall_end=wall + sighting.end,
-            settings=where.settings,
-            vantage=where.vantage,
-            probe=ready.assignment.probe,
-            target=sighting.target,
-            platform=ready.assignment.platform,
+            **self._header(ready, sighting, known=finding.reason is None),
             outcome=finding.outcome,
             reason=finding.reason,
             order=order,
@@ -139,6 +132,21 @@ class Watching:
             states=finding.states,
             facts=finding.facts,
         )
+
+    def _header(self, ready: Ready, sighting: Sighting, *, known: bool) -> dict[str, Any]:
+        where, offset = self._measuring.where(), self._clock.wall() - self._clock.boottime()
+        return {
+            "boot": self._clock.boot,
+            "start": sighting.start,
+            "end": sighting.end,
+            "wall_start": offset + sighting.start,
+            "wall_end": offset + sighting.end,
+            "settings": where.settings,
+            "vantage": (self._around.stood if known else "") or where.vantage,
+            "probe": ready.assignment.probe,
+            "target": sighting.target,
+            "platform": ready.assignment.platform,
+        }
 
 
 def _length(sighting: Sighting) -> float:

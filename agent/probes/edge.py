@@ -2,7 +2,8 @@
 
 Routers answer such echoes with *time exceeded* (RFC 792, RFC 4443 §3.3). The hop that is found is then sent echoes of
 its own: only one that answers them is learned as ``@edge``, because a router that never answers would look like a dead
-line for ever. Its address stays on this machine.
+line for ever. Of one that does not, the distance is learned (``@edge_hop``): the link's watcher then sends it echoes
+that run out there. Its address stays on this machine.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from agent.addresses import Host, is_public
+from agent.addresses import Host, is_providers, is_public
 from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Right, Span, Target, ok, probe, skipped
 from agent.probes.gateway import look, version_of
@@ -91,7 +92,8 @@ class Edge:
         counts = {"hops": edge.ttl, "sent": ROUNDS, "lost": ROUNDS - len(rtts)}
         if not rtts:
             facts["detail"] = "the hop lets echoes through and reports expired ones, but answers none of its own"
-            return skipped(Reason.NOT_LEARNED_YET, counts=counts, facts=facts)
+            hop = {"edge_hop": str(edge.ttl)}
+            return skipped(Reason.NOT_LEARNED_YET, counts=counts, facts=facts, learned=hop)
         durations = {"rtt": Histogram.of(rtts, lost=counts["lost"])}
         return ok(counts=counts, durations=durations, facts=facts, learned={"edge": edge.address})
 
@@ -163,10 +165,11 @@ def edge_of(hops: Iterable[Hop], nearest: int) -> Hop | None:
 
 def first_beyond(family: Family) -> int:
     """The distance at which the provider's network begins: 2 behind a gateway of the office; 1 where this machine is
-    the router itself (point-to-point, or a gateway with a public address). Blocking: reads the routing table."""
+    the router itself (point-to-point, or a gateway whose address is the provider's). Blocking: reads the routing
+    table."""
     for way in look():
         if version_of(way) == family:
-            own = not way.route.gateway or is_public(way.route.gateway)
+            own = not way.route.gateway or is_providers(way.route.gateway)
             return 1 if own and family is Family.V4 else 2
     return 2
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.addresses import is_public, literal
+from agent.addresses import is_providers, literal
 from agent.neterrors import Unresolved
 from agent.probe import Surroundings
 from agent.probes.gateway import Way as Route
@@ -79,18 +79,11 @@ def out_of(routes: Iterable[Route], before: Out) -> Out:
     session ended still is the router."""
     for one in routes:
         route = one.route
-        shared = is_public(route.gateway) or is_carrier_grade(route.gateway)
-        router = not route.gateway or (shared and version_of(one) == Family.V4)
+        router = not route.gateway or (version_of(one) == Family.V4 and is_providers(route.gateway))
         belief = one.belief.name.lower() if one.belief is not None and one.belief.name else ""
         scoped = f"{route.gateway}%{route.interface}" if route.gateway.startswith("fe80:") else route.gateway
         return Out(route.interface, scoped, Way(True, one.carrier, router, belief))
     return Out(before.interface, before.gateway, before.way._replace(routed=False, neighbour=""))
-
-
-def is_carrier_grade(address: str) -> bool:
-    """Whether an address is of the space between provider and customer's router, 100.64.0.0/10 (RFC 6598)."""
-    parts = address.split(".")
-    return len(parts) == 4 and parts[0] == "100" and parts[1].isdigit() and 64 <= int(parts[1]) <= 127
 
 
 class Others(NamedTuple):

@@ -16,15 +16,6 @@ class Memory:
         self._gateway = False
         self._ours: frozenset[str] = frozenset()
 
-    @property
-    def beyond(self) -> bool:
-        """Whether something beyond the edge ever answered from here."""
-        return self._beyond
-
-    def elsewhere(self) -> None:
-        """The machine stands at another place: nothing that was learned holds."""
-        self.__init__()  # type: ignore[misc]
-
     def known(self, *, edge: bool) -> Known:
         """What holds now; ``edge`` says whether there is an edge to ask."""
         trusted = edge and self._edge_missed < EDGE_FORGOTTEN

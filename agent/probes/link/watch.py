@@ -42,6 +42,8 @@ WAKING = 10.0
 """Seconds after a suspend in which silence proves nothing: the network comes back later than the clock."""
 TRACE_EVERY = 10.0
 SUSPENDED = SECOND
+ROUTER, BEHIND = "1", "2"
+"""Values of ``@beyond``."""
 OURS = (Reason.NO_PERMISSION, Reason.NO_RESOURCES, Reason.NOT_SUPPORTED, Reason.SUSPENDED)
 
 
@@ -83,7 +85,7 @@ class Watch:
         self._tracing: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._changes = Changes(loop, self._look_at_routes)
-        router = self._around.address("@beyond") == "1"
+        router = self._around.address("@beyond") == ROUTER
         self._out = await asyncio.to_thread(way_out, self._out._replace(way=self._out.way._replace(router=router)))
         self._routed = loop.time()
         return self
@@ -221,8 +223,8 @@ class Watch:
             facts["trace"] = self._trace
             self._trace = ""
         finding = self._finding(turn.reason, facts)
-        if seen.beyond and turn.current is State.UP:
-            finding.learned = {"beyond": "1" if self._out.way.router else "2"}
+        if turn.current is State.UP:
+            finding.learned = self._proof()
         now = self._around.clock.boottime()
         return Sighting(
             target=self._target,
@@ -267,10 +269,17 @@ class Watch:
             facts["trace"], self._trace = self._trace, ""
         finding = self._finding(cut.reason, facts)
         finding.states = cut.states
+        if State.UP in cut.states:
+            finding.learned = self._proof()
         finding.counts = {"attempts": self._looks}
         self._missed.clear()
         self._looks = 0
         return Sighting(target=self._target, start=cut.start, end=end, finding=finding)
+
+    def _proof(self) -> dict[str, str]:
+        """That something beyond answers from this place, and at which hop the provider begins: it outlives this run, so
+        that a box that starts during an outage knows what silence means."""
+        return {"beyond": ROUTER if self._out.way.router else BEHIND}
 
     # beside the beat
 
