@@ -52,7 +52,7 @@ async def test_the_collectors_no_names_its_cause(tmp_path: Path) -> None:
     async with collecting(tmp_path) as collector:
         agent = await collector.agent("na-yung", link="fibre")
         for more, field in (
-            ({"purpose": Purpose.THROUGHPUT}, "no_slot"),
+            ({"purpose": Purpose.THROUGHPUT, "slot": "none"}, "no_slot"),
             ({"responder": "core"}, "no_responder"),
         ):
             problem = (await ask(agent, **more)).problem
