@@ -23,6 +23,8 @@ from wire.udp_socket import Arrived, StreamSocket
 from wire.udp_tests import NONCE_BYTES, SESSION_BYTES, Malformed, Opened, Packet, Plan, decode, encode, overhead
 
 T = TypeVar("T")
+REFUSALS = 2
+"""So many ICMP messages in an opening are believed; one may be of an earlier socket's packet."""
 _BUSY = frozenset({"busy", "too_many_of_source"})
 """Words of the responder that mean: come again."""
 
@@ -65,8 +67,8 @@ class Talk:
         self.identity = bytes(SESSION_BYTES)
         self.payload = 0
         """Bytes of UDP payload of a full packet, known to pass both ways."""
-        self.refused = False
-        """Whether an ICMP message said that nothing listens there (any more)."""
+        self.refusals = 0
+        """How often an ICMP message said that nothing listens there (any more)."""
 
     def close(self) -> None:
         """Closes the socket."""
@@ -79,9 +81,10 @@ class Talk:
         opening = Opening(grant.token, key, plan, nonce, self.overhead, time.monotonic_ns())
         while not opening.over:
             now = time.monotonic_ns()
+            if self.refusals >= REFUSALS:
+                raise Silent("nothing listens there (ICMP port unreachable)", opening.heard)
             if opening.silent(now):
-                words = "nothing listens there (ICMP port unreachable)" if self.refused else "no answer"
-                raise Silent(words, opening.heard)
+                raise Silent("no answer", opening.heard)
             self._ask(opening, now)
             for arrived in self.wait(min(opening.wake() - now, 50_000_000)):
                 opening.hear(arrived.raw, time.monotonic_ns())
@@ -105,7 +108,7 @@ class Talk:
         """Takes a report of the network: a closed port is silence, all else is raised."""
         if problem.errno != errno.ECONNREFUSED:
             raise problem
-        self.refused = True
+        self.refusals += 1
 
     def words(self, arrived: Arrived) -> Packet | None:
         """The packet, if it is one of this session."""

@@ -192,7 +192,7 @@ class DoorSocket:
 
     def session(self, met: Met) -> socket.socket:
         """A socket of this same address and port that hears this one client alone."""
-        sock = socket.socket(self.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        sock = socket.socket(self.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             if self.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not met.local.startswith("::ffff:")))

@@ -100,7 +100,7 @@ class Caller:
             if self._began + item.at > time.monotonic_ns():
                 return
             raw = encode(Data(talk.identity, found.sent_up, time.time_ns(), 0), item.size - talk.overhead)
-            if not talk.put(raw) and not talk.refused:
+            if not talk.put(raw) and not talk.refusals:
                 return  # this machine's own queue is full: the packet comes again
             found.sent_up += 1
 
