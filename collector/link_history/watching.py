@@ -69,9 +69,9 @@ def watched(
         if event.kind == NoteEvent.STARTED and event.boot in of_boot:
             of_boot[event.boot][2].append(event.at_bt)
     found: list[Interval] = []
-    for some_runs, some_turns, starts in of_boot.values():
-        some_runs.sort(key=lambda one: (one.start_bt, one.end_bt))
-        some_turns.sort(key=lambda one: (one.start_bt, one.known_bt))
+    for _, (some_runs, some_turns, starts) in sorted(of_boot.items()):
+        some_runs.sort(key=_run_order)
+        some_turns.sort(key=lambda one: one[:-1])
         clock = _Clock(some_runs, some_turns)
         for piece in _boot(some_runs, some_turns, sorted(starts), confirmed):
             start, end = clock.utc(piece.start), clock.utc(piece.end)
@@ -79,6 +79,12 @@ def watched(
                 piece = piece._replace(state=None, why=Why.TIME_UNKNOWN, turn=None)
             found.append(Interval(start, end, piece.state, piece.why, False, False, piece.error, agent, piece.turn))
     return in_order(found)
+
+
+def _run_order(one: Run) -> tuple[object, ...]:
+    """Whole, so that nothing depends on the order in which records came."""
+    times = (one.start_bt, one.end_bt, one.start, one.end, one.error)
+    return (*times, one.stream, one.last_seq, one.vantage, one.reason, sorted(one.states.items()))
 
 
 def in_order(found: list[Interval]) -> list[Interval]:

@@ -3,6 +3,7 @@ seconds later, a window each minute whose seconds per state add up, notes of how
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from collector.link_history.runs import runs_of
@@ -111,7 +112,7 @@ def spent(turns: Iterable[tuple[float, str]], low: float, high: float) -> dict[s
     """Seconds per state between two moments; before the first turn nothing is known."""
     found: dict[str, float] = {}
     line = [(-1e18, "unknown"), *turns, (1e18, "")]
-    for (at, state), (until, _) in zip(line, line[1:], strict=False):
+    for (at, state), (until, _) in pairwise(line):
         seconds = min(until, high) - max(at, low)
         if seconds > 0:
             found[state] = found.get(state, 0.0) + seconds

@@ -1,7 +1,7 @@
 """From records to a history: what is proven, what is not, and that it always adds up."""
 
 from collector.link_history.derive import derive
-from collector.link_history.shapes import Interval, Kind, Records, State, Why
+from collector.link_history.shapes import Interval, Kind, Records, State, Untimed, Why
 from tests.support.store import EPOCH
 from tests.support.watching import Box, Script, records, together
 from wire.clock import DAY, HOUR, SECOND
@@ -32,7 +32,7 @@ def told(some: Records, start: float, end: float, now: float | None = None) -> l
 def one_run(script: Script, start: float = 0, end: float = 3600, **how: str) -> Box:
     """A box with one run."""
     box = Box()
-    box.run(start, end, script, **how)  # type: ignore[arg-type]
+    box.run(start, end, script, **how)
     return box
 
 
@@ -222,16 +222,17 @@ def test_a_collector_out_of_reach_is_no_outage_of_the_link() -> None:
 
 
 def test_measured_elsewhere_is_not_measured_here() -> None:
-    box = one_run([(0, "up"), (1000, "link"), (1100, "up")])
     elsewhere = Box(vantage="abcd")
-    elsewhere.made = [type(one)(**{**_fields(one), "vantage": "abcd"}) for one in box.made]
+    elsewhere.run(0, 3600, [(0, "up"), (1000, "link"), (1100, "up")])
     assert told(records([elsewhere], confirmed=frozenset({"beef"})), 0, 3600) == [(0, 3600, "not_on_this_link")]
     assert told(records([elsewhere], confirmed=frozenset({"abcd"})), 0, 3600)[1] == (1000, 1100, "link")
     assert told(records([elsewhere]), 0, 3600)[1] == (1000, 1100, "link")
 
 
-def _fields(one: object) -> dict[str, object]:
-    return {name: getattr(one, name) for name in one.__struct_fields__}  # type: ignore[attr-defined]
+def test_an_unplugged_cable_is_no_other_place() -> None:
+    box = Box(vantage="none")
+    box.run(0, 600, [(0, "lan")])
+    assert told(records([box], confirmed=frozenset({"beef"})), 0, 600) == [(0, 600, "lan")]
 
 
 def test_an_agent_that_says_it_stands_elsewhere() -> None:
@@ -290,8 +291,6 @@ def test_a_gap_is_filled_by_an_agent_that_knows_even_where_the_other_could_not_t
 
 
 def test_windows_without_a_time_explain_the_hole_they_may_fill() -> None:
-    from collector.link_history.shapes import Untimed
-
     box = one_run(UP, end=600, stop="none")
     later = Box(boot="1f3f2a0c-6c1c-4b7e-9a3d-4a5f8f1c2b3d", epoch=EPOCH + 2000 * SECOND)
     later.run(0, 600, UP)
