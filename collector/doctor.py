@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 import shutil
 import socket
 from collections.abc import Callable
-from datetime import UTC
 from pathlib import Path
-from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import aiohttp
 from cryptography import x509
 
+from collector.findings import Finding
+from collector.inventory import Inventory
 from collector.province import folder_of, load_province
+from collector.responder import doctor as responder
 from collector.settings import CollectorSettings, is_any
 from collector.tls import RENEW_BEFORE, utc_now
 from wire.yaml_settings import SettingsError
@@ -22,19 +25,24 @@ LEAST_FREE = 2 * 1024**3
 """Bytes of free disk below which the doctor warns: a province writes about 100 MB a day before packing."""
 
 
-class Finding(NamedTuple):
-    """One check."""
-
-    what: str
-    ok: bool
-    words: str
-
-
 async def examine(settings: CollectorSettings) -> list[Finding]:
     """Every check, the costly ones in threads."""
     quiet: list[Callable[[CollectorSettings], Finding]] = [_folder, _disk, _inventory, _certificate]
     found = [await asyncio.to_thread(one, settings) for one in quiet]
-    return [*found, await _clock(), await _running(settings)]
+    return [*found, *await _responder(settings), await _clock(), await _running(settings)]
+
+
+def today(inventory: Inventory) -> dt.date:
+    """The province's day."""
+    return dt.datetime.now(ZoneInfo(inventory.province.time_zone)).date()
+
+
+async def _responder(settings: CollectorSettings) -> list[Finding]:
+    try:
+        inventory = await asyncio.to_thread(load_province, settings)
+    except SettingsError:
+        return []  # told already
+    return await responder.examine(settings, inventory, today(inventory))
 
 
 def _folder(settings: CollectorSettings) -> Finding:
@@ -76,7 +84,7 @@ def _certificate(settings: CollectorSettings) -> Finding:
         return Finding("tls", True, f"{file}: will be made at first start")
     end = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
     left = end - utc_now()
-    words = f"{file}: valid until {end.astimezone(UTC):%Y-%m-%d}"
+    words = f"{file}: valid until {end.astimezone(dt.UTC):%Y-%m-%d}"
     if left <= RENEW_BEFORE and settings.tls == "files":
         return Finding("tls", False, f"{words}, {left.days} days; replace the file and restart")
     return Finding("tls", left.days >= 0, words)

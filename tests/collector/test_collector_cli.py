@@ -179,7 +179,8 @@ def test_doctor_says_what_is_wrong_and_ends_with_3(run: Runner) -> None:
     port = free_port()
     run.settings(f"data: data\nport: {port}\n")
     fine = json.loads(run("doctor", "--json").stdout)
-    assert {one["what"] for one in fine} == {"data folder", "disk", "inventory", "tls", "clock", "port"}
+    responder = {"responder", "responder key", "responder address", "what responders prove"}
+    assert {one["what"] for one in fine} == {"data folder", "disk", "inventory", "tls", "clock", "port"} | responder
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         result = run("doctor", "--json")
@@ -209,7 +210,8 @@ def test_a_store_that_cannot_be_opened_is_told(run: Runner) -> None:
 
 def test_help_fits_and_names_every_command(run: Runner) -> None:
     words = run("--help").stdout
-    for command in ("agent", "backup", "check", "demo", "doctor", "enrol", "restore", "serve", "token", "vantage"):
+    names = ("agent", "backup", "check", "demo", "doctor", "enrol", "responder", "restore", "serve", "token", "vantage")
+    for command in names:
         assert f"\n  {command} " in words
     assert run("--version").stdout.startswith("phrom-collector, version ")
 
