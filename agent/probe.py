@@ -191,7 +191,9 @@ class Sighting(msgspec.Struct, kw_only=True):
 class Surroundings(Protocol):
     """What a watcher may ask at any time while it watches, because it changes meanwhile."""
 
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """The machine's clocks."""
 
     def address(self, text: str) -> str:
         """The text with its ``@name`` given the address; empty while that is not learned."""

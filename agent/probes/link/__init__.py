@@ -4,7 +4,7 @@
 silence proves anything; they are pure. :mod:`look`, :mod:`trace` and :mod:`aims` touch the world.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from agent.addresses import Host, Port
 from agent.probe import Right, Sighting, Span, Surroundings, Target, watcher
 from agent.probes.icmp.pinger import Pinger
-from agent.probes.link.aims import Others
+from agent.probes.link.aims import Others, Out, way_out
 from agent.probes.link.watch import Watch
 from wire.meetings import Load
 
@@ -65,13 +65,14 @@ class Link:
 
     Settings = LinkSettings
 
-    def __init__(self) -> None:
-        self._pinger = Pinger()
+    def __init__(self, pinger: Pinger | None = None, look: Callable[[Out], Out] = way_out) -> None:
+        self._pinger = pinger or Pinger()
+        self._look = look
 
     async def watch(self, target: Target, span: Span, around: Surroundings) -> AsyncIterator[Sighting]:
         """Changes three seconds after they began, windows four seconds after their end, until cancelled."""
         settings: LinkSettings = target.settings
-        async with Watch(self._pinger, target.name, settings.others, span.seconds, around) as watch:
+        async with Watch(self._pinger, self._look, target.name, settings.others, span.seconds, around) as watch:
             async for sighting in watch.sightings():
                 yield sighting
 

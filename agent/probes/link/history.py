@@ -13,6 +13,8 @@ from agent.probes.link.classify import State, Verdict
 from wire.reasons import Reason
 
 CONSECUTIVE = 3
+REACH = (State.LAN, State.LINK_OR_PROVIDER, State.LINK, State.PROVIDER)
+"""Faults, by how far one still comes."""
 
 
 class Judged(NamedTuple):
@@ -92,7 +94,7 @@ class History:
             pending.append(one)
             if state is not State.UNKNOWN and len(pending) < CONSECUTIVE:
                 continue
-            new = one.verdict if state is State.UNKNOWN else _most(pending)
+            new = one.verdict if state is State.UNKNOWN else _decided(pending)
             turns.append(Turn(pending[0].start, self.current, new.state, new.reason, place))
             self._line.append(Piece(pending[0].start, new.state, new.reason))
             pending = _tail(pending, new.state)
@@ -119,8 +121,13 @@ class History:
             self._line[-1] = last._replace(reason=one.verdict.reason)
 
 
-def _most(pending: Sequence[Judged]) -> Verdict:
-    """The state of most of the seconds; among equals the latest."""
+def _decided(pending: Sequence[Judged]) -> Verdict:
+    """What the seconds say together. Of faults alone: the one that reached farthest in the last two seconds, for an
+    answer is proof and a silence may be chance (and in the first second the fault may have begun between two answers).
+    Otherwise the state of most of them; among equals the latest."""
+    late = pending[-2:]
+    if all(one.verdict.state in REACH for one in pending):
+        return max(late, key=lambda one: REACH.index(one.verdict.state)).verdict
     states = Counter(one.verdict.state for one in pending)
     return max(reversed(pending), key=lambda one: states[one.verdict.state]).verdict
 

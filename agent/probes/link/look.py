@@ -61,15 +61,11 @@ class Look:
             if one.role not in self._answered:
                 self._send(one)
 
-    @property
-    def beyond(self) -> bool:
-        """Whether anybody beyond the edge has answered."""
-        return any(one.role in self._answered for one in self.aims if one.kind in (Kind.ANCHOR, Kind.OURS))
-
-    @property
-    def complete(self) -> bool:
-        """Whether nobody is waited for."""
-        return len(self._answered) == len(self.aims)
+    def wanting(self, proven: frozenset[str]) -> bool:
+        """Whether to ask once more: no anchor has answered, or none of ours (of those ``proven`` to answer)."""
+        anchors = {one.role for one in self.aims if one.kind is Kind.ANCHOR}
+        ours = {one.role for one in self.aims if one.kind is Kind.OURS and one.role in proven}
+        return any(group and not group & self._answered.keys() for group in (anchors, ours)) or not (anchors or ours)
 
     def asked(self, *, heard: bool = False) -> tuple[Asked, ...]:
         """What has come back up to now to what was asked in this second; or (``heard``) who was heard in it."""

@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 import math
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from agent.netlink import Changes
 from agent.probe import Finding, Sighting, Surroundings, error, ok, skipped
 from agent.probes.icmp.pinger import Pinger
 from agent.probes.icmp.sockets import REMEDY
-from agent.probes.link.aims import Names, Others, Out, aims_of, way_out
-from agent.probes.link.classify import Asked, Kind, Seen, State, Verdict, classify
+from agent.probes.link.aims import Names, Others, Out, aims_of
+from agent.probes.link.classify import Asked, Kind, Seen, State, Verdict, Way, classify
 from agent.probes.link.history import Cut, History, Judged, Turn
 from agent.probes.link.look import Look
 from agent.probes.link.memory import Memory
@@ -47,19 +48,31 @@ ROUTER, BEHIND = "1", "2"
 OURS = (Reason.NO_PERMISSION, Reason.NO_RESOURCES, Reason.NOT_SUPPORTED, Reason.SUSPENDED)
 
 
-class Second(NamedTuple):
-    """A look with what held when it began; ``hindrance`` where it was no look at all."""
+@dataclass(slots=True)
+class Second:
+    """A look with the way out at the time; ``hindrance`` where it was no look at all."""
 
     start: int
     look: Look | None
-    hindrance: Reason | None
+    way: Way
+    hindrance: Reason | None = None
 
 
 class Watch:
     """One assignment being watched. An async context manager."""
 
-    def __init__(self, pinger: Pinger, target: str, others: Others, window: float, around: Surroundings) -> None:
+    def __init__(
+        self,
+        pinger: Pinger,
+        look: Callable[[Out], Out],
+        target: str,
+        others: Others,
+        window: float,
+        around: Surroundings,
+    ) -> None:
+        """``look`` reads the way out of the machine; it blocks."""
         self._pinger = pinger
+        self._way_out = look
         self._target = target
         self._others = others
         self._window = window
@@ -86,7 +99,9 @@ class Watch:
         self._retry: asyncio.TimerHandle | None = None
         self._changes = Changes(loop, self._look_at_routes)
         router = self._around.address("@beyond") == ROUTER
-        self._out = await asyncio.to_thread(way_out, self._out._replace(way=self._out.way._replace(router=router)))
+        self._out = await asyncio.to_thread(
+            self._way_out, self._out._replace(way=self._out.way._replace(router=router))
+        )
         self._routed = loop.time()
         return self
 
@@ -140,20 +155,20 @@ class Watch:
         self._last = (boottime, awake)
         passed = boottime - last
         if passed - (awake - was_awake) > SUSPENDED:
-            self._open.append(Second(last + SECOND, None, Reason.SUSPENDED))
+            self._open.append(Second(last + SECOND, None, self._out.way, Reason.SUSPENDED))
             self._woken = asyncio.get_running_loop().time()
         elif passed > (BEAT + STARVED) * SECOND:
-            self._open.append(Second(last + SECOND, None, Reason.NO_RESOURCES))
+            self._open.append(Second(last + SECOND, None, self._out.way, Reason.NO_RESOURCES))
 
     def _ask(self, boottime: int) -> None:
         hindrance = self._around.hindrance(self._out.interface, self._out.gateway) if self._out.way.routed else None
         if hindrance is not None:
-            self._open.append(Second(boottime, None, hindrance))
+            self._open.append(Second(boottime, None, self._out.way, hindrance))
             return
         look = Look(self._pinger, boottime, aims_of(self._out, self._others, self._names, self._around), self._heard)
         look.ask()
         self._looks += 1
-        self._open.append(Second(boottime, look, None))
+        self._open.append(Second(boottime, look, self._out.way))
         self._retry = asyncio.get_running_loop().call_later(AGAIN, self._ask_again, look)
 
     def _heard(self, role: str) -> None:
@@ -162,7 +177,7 @@ class Watch:
             newest.heard.add(role)
 
     def _ask_again(self, look: Look) -> None:
-        if look.beyond:
+        if not look.wanting(self._memory.known(edge=False).ours):
             return
         self._look_at_routes()
         if self._quickest() < SLOW:
@@ -200,7 +215,7 @@ class Watch:
         heard = self._history.current in _BAD
         asked: tuple[Asked, ...] = second.look.asked(heard=heard) if second.look is not None else ()
         edge = any(one.kind is Kind.EDGE for one in asked)
-        return Seen(asked, self._out.way, self._memory.known(edge=edge), second.hindrance)
+        return Seen(asked, second.way, self._memory.known(edge=edge), second.hindrance)
 
     def _verdict(self, second: Second, seen: Seen) -> Verdict:
         verdict = classify(seen)
@@ -289,7 +304,9 @@ class Watch:
 
     async def _look_now(self) -> None:
         self._routed = asyncio.get_running_loop().time()
-        self._out = await asyncio.to_thread(way_out, self._out)
+        self._out = await asyncio.to_thread(self._way_out, self._out)
+        if self._open:
+            self._open[-1].way = self._out.way
 
     def _begin_trace(self) -> None:
         now = asyncio.get_running_loop().time()
