@@ -58,6 +58,19 @@ lint: .venv/dev ## format, lint, types, import rules, generated pages
 test: .venv/dev tools lint ## everything that proves it
 	$(BIN)/python -m pytest
 
+.PHONY: lab lab-break lab-heal lab-status
+lab: .venv/dev tools ## a province of 20 districts in network namespaces, really measured (root); Ctrl-C ends it
+	@exec $(BIN)/python -m tests.lab.run up $(LAB)
+
+lab-break: ## break something in it: SITE=na-yung FAULT=access
+	@$(BIN)/python -m tests.lab.run break $(or $(FAULT),-) $(or $(SITE),-) $(HOW)
+
+lab-heal: ## mend it: [SITE=na-yung] [FAULT=access]
+	@$(BIN)/python -m tests.lab.run heal $(or $(FAULT),-) $(or $(SITE),-)
+
+lab-status:
+	@$(BIN)/python -m tests.lab.run status
+
 .PHONY: bench
 bench: .venv/dev tools ## every claim of the README, measured (about twenty minutes)
 	@for script in bench/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; \
