@@ -61,6 +61,11 @@ class Allowance:
         self._at = now
         return self._left
 
+    @property
+    def overdrawn(self) -> bool:
+        """Whether nothing was left after what was spent last."""
+        return self._left < 1
+
     def spend(self, size: float) -> None:
         """Counts bytes at the IP layer; more than is left delays what comes next."""
         self._left -= size
@@ -94,7 +99,7 @@ class Streams:
         allowance.spend(count * _WITH_HEADERS)
 
     def take(self, sock: socket.socket, allowance: Allowance | None) -> None:
-        """Takes everything that waits on one stream; without an allowance it is not counted."""
+        """Takes what waits on one stream, all of it without an allowance; then it is not counted either."""
         while True:
             try:
                 count = sock.recv_into(_SCRAP, _TAKE, _FLAGS)
@@ -106,6 +111,8 @@ class Streams:
             if allowance is not None:
                 self.payload += count
                 allowance.spend(count * _WITH_HEADERS)
+                if allowance.overdrawn:
+                    return
             if count < _TAKE // 16:
                 return
 

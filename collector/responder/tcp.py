@@ -136,8 +136,8 @@ class TcpServer:
         try:
             await _say(sock, Opened(session.down, session.up))
             async with asyncio.timeout(GATHER_WITHIN):
-                await gathering.complete.wait()
-        except (TimeoutError, OSError, asyncio.CancelledError):
+                await _complete_or_gone(sock, gathering.complete)
+        except (TimeoutError, OSError, _Gone, asyncio.CancelledError):
             for one in (sock, *gathering.streams.values()):
                 abort(one)
             self._admission.close(session)
@@ -229,6 +229,30 @@ async def _first_words(sock: socket.socket) -> tuple[throughput.Asked, AgentSays
             raise BadFrame(f"opening: found {len(messages)} frames, expected one and then to wait for its answer")
         if messages:
             return messages[0], says, challenge
+
+
+async def _complete_or_gone(sock: socket.socket, complete: asyncio.Event) -> None:
+    """Waits for the streams; raises :class:`_Gone` as soon as the agent hangs up. Reads nothing of what it says."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        loop.remove_reader(sock)
+        try:
+            gone = not sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            gone = True
+        if gone:
+            waiting.cancel()
+
+    waiting = loop.create_task(complete.wait())
+    loop.add_reader(sock, look)
+    try:
+        await asyncio.wait({waiting})
+        if waiting.cancelled():
+            raise _Gone("closed before its streams had joined")
+    finally:
+        loop.remove_reader(sock)
+        waiting.cancel()
 
 
 async def _say(sock: socket.socket, message: Told) -> None:
