@@ -21,7 +21,9 @@ from agent.metrics import Exposition, Gauge, Tally
 from agent.metrics import serve as serve_metrics
 from agent.runner import Runner, UnknownAssignment
 from agent.settings import OwnSettings, effective
+from agent.slots import SlotTests
 from agent.spool import Limits, Spool, SpoolInUse, machine_hint
+from agent.standby import KeptLeases
 from agent.state import State, StateUnusable
 from agent.whereabouts import Whereabouts
 from wire import systemd
@@ -54,9 +56,10 @@ class Daemon:
         self._alive = alive.Alive(state.folder / "alive")
         self._directory = Directory()
         self._tally = Tally()
-        leases = CollectorLeases(lambda: self._delivery.connection)
+        leases = KeptLeases(CollectorLeases(lambda: self._delivery.connection), state.folder)
         self._runner = Runner(clock, self._timekeeper, self._journal, self._directory, leases)
-        self._runner.measuring.listeners.append(self._tally.window)
+        self._slots = SlotTests(clock, self._timekeeper, self._runner, self._journal, leases, heard=self._heard)
+        self._runner.measuring.listeners += [self._tally.window, self._slots.calm.saw]
         self._whereabouts = Whereabouts(clock, self._journal, self._directory, self._runner.stand)
         self._delivery = Delivery(
             own,
@@ -94,6 +97,7 @@ class Daemon:
             self._keep("runner", self._runner.run)
             self._keep("vantage", self._whereabouts.run)
             self._keep("memory", self._remember)
+            self._keep("slots", self._slots.run)
             self._keep("alive", self._beat)
             self._keep("watchdog", systemd.watchdog)
             self._keep("uplink", self._delivery.run)
@@ -197,6 +201,8 @@ class Daemon:
         await self._journal.note(Event.SETTINGS_CHANGED, facts={"revision": settings.revision})
 
     async def _on_order(self, order: Order) -> OrderAnswer:
+        if order.kind == OrderKind.SLOT:
+            return await self._slots.carry(order)
         if order.kind != OrderKind.MEASURE:
             return OrderAnswer(order.id, OrderStatus.UNKNOWN, f"this release does not know the order {order.kind!r}")
         names, window = order.arguments.get("assignments", []), order.arguments.get("window")
@@ -209,6 +215,10 @@ class Daemon:
         except UnknownAssignment as unknown:
             return OrderAnswer(order.id, OrderStatus.REFUSED, str(unknown)[:500])
         return OrderAnswer(order.id, OrderStatus.DONE, f"{len(windows)} windows")
+
+    def _heard(self) -> int | None:
+        """When the collector was heard last in this run, CLOCK_BOOTTIME."""
+        return self._delivery.uplink.status.heard if self._delivery.uplink else None
 
     # what others may read
 

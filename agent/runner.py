@@ -158,6 +158,21 @@ class Runner:
             found += [one for one in await asyncio.gather(*(self._now(one, window, order) for one in group)) if one]
         return found
 
+    @property
+    def on_link(self) -> bool:
+        """Whether the machine stands on its link, as far as can be known."""
+        return not self._elsewhere()
+
+    async def fill(self, assignment: Assignment, order: str) -> Window | None:
+        """Runs one test of load class full, for whoever has seen to it that it may run now; ``None`` if cut."""
+        if self._stopped.is_set():
+            return None
+        ready = await self._ready(assignment)
+        if not isinstance(ready, Ready):
+            return await self.measuring.keep(self.measuring.state(assignment, ready, order))
+        seen = await self.measuring.observe(ready, 0.0, order)
+        return await self.measuring.keep(seen) if seen else None
+
     async def _chosen(self, names: Sequence[str]) -> list[Assignment]:
         assigned = _distinct(self._settings.assignments)
         asked = set(names)

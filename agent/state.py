@@ -5,6 +5,7 @@
 ``settings.json``       the last good settings that were fetched
 ``learned.json``        addresses and vantages that the agent learned by itself
 ``join-files.json``     digests of join files that were used, for cards that cannot be written
+``standby.json``        leases for own tests while the collector is away (:mod:`agent.standby`)
 ``alive``               until when the agent was alive (:mod:`agent.alive`); changed in place, never synced
 ``spool.db``            the spool (:mod:`agent.spool`), with its log beside it
 ``spool.db.damaged-N``  spools that were set aside
