@@ -26,7 +26,7 @@ from collector.inventory import Inventory
 from collector.orders import Orders
 from collector.picture import Picture
 from collector.province import keep, load_province, stamp_of
-from collector.responder.beside import responding
+from collector.responder.beside import make_keys, responding
 from collector.rotation import rotate_old_tokens
 from collector.services import Services
 from collector.settings import CollectorSettings
@@ -194,6 +194,9 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
             services.now(), Retention(kept.windows_days, kept.evidence_days, kept.rollups_days)
         )
 
+    async def keep_days() -> None:
+        await services.histories.keep(services.store, services.now())
+
     async def flush() -> None:
         now = services.now()
         await services.vantages.seen([services.picture.site(site, now) for site in services.picture.sites()], now)
@@ -206,8 +209,10 @@ def _chores(services: Services, secure: ssl.SSLContext | None) -> list[tuple[str
         ("slots", every(5.0, "granting slots", services.slots.tick)),
         ("flush", every(15.0, "writing who was heard", flush)),
         ("maintain", every(60.0, "keeping the store", maintain)),
+        ("history", every(3600.0, "keeping the link history", keep_days)),
         ("inventory", every(10.0, "reading the inventory", _Reload(services))),
         ("rotation", every(3600.0, "asking for new tokens", partial(rotate_old_tokens, services))),
+        ("responder keys", every(10.0, "making the keys of responders", partial(make_keys, services))),
         ("watchdog", systemd.watchdog()),
     ]
     if services.authority is not None and secure is not None:

@@ -46,12 +46,13 @@ class Day(NamedTuple):
 
 
 def packed_hours(connection: Connection, series: Iterable[int], start: Instant, end: Instant) -> list[PackedHour]:
-    """The packed hours that touch a span. Their bodies stay on the disk: SQLite knows a blob's length without it."""
+    """The packed hours of the days (UTC) that a span touches. Their bodies stay on the disk, for SQLite knows how long
+    a blob is without reading it."""
     found: list[PackedHour] = []
     for number in series:
         rows = connection.exec_driver_sql(
             "SELECT key, windows, length(body) FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
-            (number, key_of(0, max(0, start // HOUR)), key_of(0, max(0, end // HOUR) + 1) - 1),
+            (number, key_of(0, max(0, start // DAY) * 24), key_of(0, (max(0, end // DAY) + 1) * 24) - 1),
         )
         found += [PackedHour(number, key >> SERIES_BITS, windows, size) for key, windows, size in rows]
     return found
@@ -88,13 +89,18 @@ def marks(connection: Connection, site: str, link: str, first: int, last: int) -
     return {row[0]: row[1] for row in rows}
 
 
-def expired(connection: Connection, series: Iterable[int], day: int) -> bool:
-    """Whether windows of a day may be gone because they are too old: then the kept day is all there is."""
-    oldest = [
-        connection.exec_driver_sql("SELECT min(key) FROM hour WHERE series = ?", (number,)).scalar_one_or_none()
-        for number in series
-    ]
-    return all(key is None or (key >> SERIES_BITS) * HOUR > day * DAY for key in oldest)
+def holds(mark: str, some: Sequence[PackedHour]) -> bool:
+    """Whether a kept day tells all that its packed hours do: it was made from these, or from more windows than are left
+    of it, for windows only ever go because they are too old."""
+    return mark == mark_of(some) or (_format(mark) == FORMAT and _windows(mark) > sum(one.windows for one in some))
+
+
+def _format(mark: str) -> str:
+    return mark.partition(":")[0]
+
+
+def _windows(mark: str) -> int:
+    return int(mark.split(":")[1])
 
 
 def keep(

@@ -122,15 +122,16 @@ def _tail(records: Records, last: Interval | None, at: Instant, now: Instant) ->
     if heard is None or _ended(records, at) is not None:
         return _hole(records, at, now, resumed=False)
     reached = now if now - heard <= SILENT_AFTER else max(heard, at)
-    found = _unproven(last, at, reached) if reached > at else []
+    found = _unproven(records, last, at, reached) if reached > at else []
     return [*found, *([Interval(reached, now, silent=True)] if reached < now else [])]
 
 
-def _unproven(last: Interval | None, at: Instant, reached: Instant) -> list[Interval]:
+def _unproven(records: Records, last: Interval | None, at: Instant, reached: Instant) -> list[Interval]:
     """An agent is heard and its next window has not come yet."""
-    if last is None or last.end < at or reached - at > DUE:
-        return [Interval(at, reached, why=Why.PENDING)]
-    return [last._replace(start=at, end=reached, provisional=True)]
+    if last is not None and last.end == at and reached - at <= DUE:
+        return [last._replace(start=at, end=reached, provisional=True)]
+    holes = _hole(records, at, reached, resumed=False)
+    return [one._replace(why=Why.PENDING) if one.why is Why.MISSING else one for one in holes]
 
 
 def _hole(records: Records, start: Instant, end: Instant, *, resumed: bool) -> list[Interval]:

@@ -1,20 +1,27 @@
 """The histories of a province's links, as the collector has them now: read, derived, judged and remembered."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
 from collector.inventory import Inventory
+from collector.link_history.days import SETTLED, by_day, holds, keep, mark_of, marks, packed_hours
 from collector.link_history.derive import derive
 from collector.link_history.domains import Judged, judge
 from collector.link_history.outages import Outage, outages
-from collector.link_history.reading import Hours, Link, links, read
-from collector.link_history.shapes import Interval, Rules
-from wire.clock import SECOND, Instant
+from collector.link_history.reading import Hours, Link, links, read, series_of
+from collector.link_history.shapes import Interval, Rules, Run
+from collector.store import Store
+from wire.clock import DAY, SECOND, Instant
 
 if TYPE_CHECKING:
     from collector.services import Services
+
+
+LOOK_BACK = 92
+"""Days whose hours may still change: windows are kept for about so long."""
 
 
 class Told(NamedTuple):
@@ -64,9 +71,34 @@ class Histories:
             told += [Told(link, one, judge(one, others)) for one in some]
         return found, sorted(told, key=lambda one: (one.outage.start, one.link))
 
+    async def keep(self, store: Store, now: Instant) -> int:
+        """Keeps the past days of every link whose hours changed since; returns how many days it made. Its SQL runs in
+        the store's threads, a link at a time."""
+        made = 0
+        for link in await store.read(links):
+            days = await store.read(partial(_changed_days, self._hours, link, now))
+            if days:
+                await store.write(partial(keep, site=link.site, link=link.link, made=now, days=days))
+                made += len(days)
+        return made
+
     def _peers(self, connection: Connection, link: Link, asked: Asked) -> list[Link]:
         provider = asked.providers.get(link, "")
         return [one for one in links(connection) if one != link and asked.providers.get(one, "") == provider]
+
+
+def _changed_days(hours: Hours, link: Link, now: Instant, connection: Connection) -> list[tuple[int, str, list[Run]]]:
+    """The past days of a link whose mark is not that of its packed hours any more."""
+    last = (now - SETTLED) // DAY - 1
+    first = max(0, last - LOOK_BACK)
+    series = series_of(connection, link)
+    kept = marks(connection, link.site, link.link, first, last)
+    packed = by_day(packed_hours(connection, series, first * DAY, (last + 1) * DAY - 1))
+    found = []
+    for day, some in sorted(packed.items()):
+        if day not in kept or not holds(kept[day], some):
+            found.append((day, mark_of(some), hours.runs(connection, some)))
+    return found
 
 
 def rules_of(inventory: Inventory) -> Rules:

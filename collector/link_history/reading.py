@@ -87,7 +87,7 @@ def read(
     """What is known of a link from a day before ``start`` to ``end``, and the proofs next to that on both sides.
     ``heard``: when each agent posted last, where that is known better than the store does."""
     watchers = _watchers(connection, link, heard)
-    numbers = _series(connection, link)
+    numbers = series_of(connection, link)
     runs = joined(_runs(connection, hours, link, numbers, start - BEFORE, end))
     first = min([start - BEFORE, *(one.end for one in runs[:1])])
     last = max([end + BEFORE, *(one.end + BEFORE for one in runs[-1:])])
@@ -106,7 +106,8 @@ def read(
     )
 
 
-def _series(connection: Connection, link: Link) -> list[int]:
+def series_of(connection: Connection, link: Link) -> list[int]:
+    """Numbers of the series in the store that watched a link."""
     found = query.series(
         connection, sites=[link.site], links=[link.link], roles=list(ROLES), probes=[PROBE], targets=[TARGET]
     )
@@ -116,14 +117,12 @@ def _series(connection: Connection, link: Link) -> list[int]:
 def _runs(
     connection: Connection, hours: Hours, link: Link, series: Sequence[int], start: Instant, end: Instant
 ) -> list[Run]:
-    packed = days.packed_hours(connection, series, start, end)
-    packed += _beside(connection, series, start, end)
-    found: list[Run] = []
-    some = days.by_day(packed)
+    found = hours.runs(connection, _beside(connection, series, start, end))
+    some = days.by_day(days.packed_hours(connection, series, start, end))
     kept = days.kept_days(connection, link.site, link.link, start // DAY, end // DAY)
     for day in sorted(some.keys() | kept.keys()):
         held = kept.get(day)
-        if held is not None and (held.mark == days.mark_of(some.get(day, ())) or days.expired(connection, series, day)):
+        if held is not None and days.holds(held.mark, some.get(day, ())):
             found += held.runs
         else:
             found += hours.runs(connection, some.get(day, ()))
@@ -137,8 +136,8 @@ def _beside(connection: Connection, series: Sequence[int], start: Instant, end: 
     found = []
     for number in series:
         for where, key, order in (
-            ("<", key_of(0, max(0, start // HOUR)), "DESC"),
-            (">=", key_of(0, max(0, end // HOUR) + 1), "ASC"),
+            ("<", key_of(0, max(0, start // DAY) * 24), "DESC"),
+            (">=", key_of(0, (max(0, end // DAY) + 1) * 24), "ASC"),
         ):
             row = connection.exec_driver_sql(
                 f"SELECT key, windows, length(body) FROM hour WHERE series = ? AND key {where} ?"  # noqa: S608 - ours
