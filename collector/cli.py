@@ -111,8 +111,9 @@ def demo(port: int, data: str) -> None:
 
 @main.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="the same as FILE")
 @click.option("--beside", is_flag=True, hidden=True, help="as serve starts it: settings come from stdin")
-def responder(file: Path | None, beside: bool) -> None:
+def responder(file: Path | None, config: Path | None, beside: bool) -> None:
     """Run the responder alone, for instance at the provider's core, with the settings of FILE."""
     from collector.responder import process
     from collector.responder.settings import load as load_responder
@@ -120,7 +121,7 @@ def responder(file: Path | None, beside: bool) -> None:
     if beside:
         sys.exit(asyncio.run(process.run_beside()))
     try:
-        settings = load_responder(file)
+        settings = load_responder(file or config)
         set_up(settings.log, settings.log_level)
         asyncio.run(process.run_alone(settings))
     except SettingsError as error:

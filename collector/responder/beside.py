@@ -168,6 +168,13 @@ class Beside:
             self.report = report
 
 
+async def make_keys(services: "Services") -> None:
+    """Every responder of the inventory has its key file, so that it can be copied to where the responder stands; raises
+    :class:`BadKey`."""
+    for place in services.inventory.responders.values():
+        await asyncio.to_thread(ensure_key, key_file(Path(services.settings.data), place.id))
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Ends it in order: without its stdin it closes its sessions and goes."""
     if process.stdin is not None:

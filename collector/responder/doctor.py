@@ -17,7 +17,7 @@ from collector.inventory.link_assignments import responders_of
 from collector.inventory.link_measuring import ResponderPlace
 from collector.inventory.model import Contract
 from collector.responder.beside import wanted
-from collector.responder.keys import BadKey, read_key
+from collector.responder.keys import BadKey, key_file, read_key
 from collector.responder.settings import ResponderSettings
 from collector.settings import CollectorSettings, is_any
 from wire.throughput import MAGIC
@@ -93,7 +93,7 @@ def proofs(inventory: Inventory, day: dt.date) -> list[Finding]:
 async def examine(settings: CollectorSettings, inventory: Inventory, day: dt.date) -> list[Finding]:
     """Every check of responders."""
     beside = wanted(settings, inventory)
-    found = proofs(inventory, day)
+    found = [*await asyncio.to_thread(_elsewhere, settings, inventory), *proofs(inventory, day)]
     if beside is None:
         why = "the inventory has none without a host" if settings.responder.start else "responder.start is no"
         return [Finding("responder", True, f"none beside this collector: {why}"), *found]
@@ -110,6 +110,18 @@ def _key(beside: ResponderSettings) -> Finding:
     except BadKey as bad:
         return Finding(what, False, str(bad))
     return Finding(what, True, str(file))
+
+
+def _elsewhere(settings: CollectorSettings, inventory: Inventory) -> list[Finding]:
+    """Responders on other machines: each needs a copy of its key."""
+    found = []
+    for place in inventory.responders.values():
+        if place.host:
+            file = key_file(Path(settings.data), place.id)
+            words = f"{place.id} at {place.host}: "
+            words += f"its key is {file}" if file.exists() else f"serve will make its key, {file}"
+            found.append(Finding("responder elsewhere", True, f"{words}; it needs a copy of it"))
+    return found
 
 
 def _reachable(settings: CollectorSettings, beside: ResponderSettings) -> Finding:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from collector.responder.settings import load as load_responder
 from collector.settings import load
 from dashboards import generated
 from tests.support.prometheus import alertmanager, prometheus
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SCHEMA = Path(__file__).parent / "schema/compose-spec.json"
 RULES = DEPLOY / "prometheus/rules/phrom.yml"
-UNITS = {"phrom-agent.service": 1.6, "phrom-collector.service": 1.3}
+UNITS = {"phrom-agent.service": 1.6, "phrom-collector.service": 1.3, "phrom-responder.service": 1.6}
 """Exposure by ``systemd-analyze security``, as deploy/README.md states it: it may fall and must not rise."""
 
 
@@ -186,6 +187,42 @@ def test_unit_is_no_more_exposed_than_stated(unit: str, most: float) -> None:
     assert found is not None, done.stdout + done.stderr
     assert float(found[1]) <= most
     assert f"**{most}**" in (DEPLOY / "README.md").read_text(encoding="utf-8")
+
+
+def settings_of(unit: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / "systemd" / unit).read_text(encoding="utf-8").splitlines():
+        if "=" in line and not line.startswith("#"):
+            found.setdefault(line.partition("=")[0], []).append(line.partition("=")[2])
+    return found
+
+
+@pytest.mark.parametrize("unit", ["phrom-collector.service", "phrom-responder.service"])
+def test_who_serves_throughput_tests_may_read_how_busy_the_machine_is(unit: str) -> None:
+    """A result says whether the responder's processors limited it: that stands in /proc/stat."""
+    assert "ProcSubset" not in settings_of(unit)
+
+
+def test_the_responder_alone_may_read_its_clocks_state_and_has_no_right() -> None:
+    found = settings_of("phrom-responder.service")
+    assert found["CapabilityBoundingSet"] == found["AmbientCapabilities"] == [""]
+    assert "ProtectClock" not in found
+    assert found["SystemCallFilter"][-1] == "adjtimex clock_adjtime"
+    assert "StateDirectory" not in found
+    assert "ReadWritePaths" not in found
+
+
+def test_settings_of_a_responder_in_the_readme_are_accepted(tmp_path: Path) -> None:
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    content = text.partition("responder.yaml <<END\n")[2].partition("END\n")[0]
+    (tmp_path / "responder.yaml").write_text(content, encoding="utf-8")
+    found = load_responder(tmp_path / "responder.yaml")
+    assert (found.id, found.bind, found.key_file) == ("core", "0.0.0.0", str(tmp_path / "core.key"))
+
+
+def test_ports_of_the_image_are_those_that_the_collector_and_its_responder_use() -> None:
+    text = (DEPLOY / "collector/Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^EXPOSE (.+)$", text, re.MULTILINE) == ["8480 8481 8481/udp 8862/udp"]
 
 
 def test_agent_has_one_right_and_one_folder() -> None:

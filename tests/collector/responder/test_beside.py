@@ -16,7 +16,7 @@ import pytest
 from collector.inventory import Inventory
 from collector.province import load_province
 from collector.responder import beside as module
-from collector.responder.beside import Beside, responding, wanted
+from collector.responder.beside import Beside, make_keys, responding, wanted
 from collector.settings import Beside as Section
 from collector.settings import CollectorSettings
 from tests.support.collecting import Collector, collecting
@@ -172,6 +172,13 @@ async def test_a_bad_key_file_starts_nothing(tmp_path: Path, capsys: pytest.Capt
                     told += capsys.readouterr().err
             assert beside.starts == 0
     assert "hall.key: found 5 bytes, expected exactly 32" in told
+
+
+async def test_every_responder_of_the_inventory_has_its_key(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        collector.services.inventory = changed(collector.services.inventory, host="elsewhere.example")
+        await make_keys(collector.services)
+        assert await asyncio.to_thread((tmp_path / "responders" / "hall.key").exists)
 
 
 async def test_what_no_responder_says_ends_it(tmp_path: Path) -> None:

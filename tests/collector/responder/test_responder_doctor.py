@@ -165,3 +165,5 @@ async def test_where_none_is_started_it_says_why() -> None:
     assert found["responder"].words == "none beside this collector: responder.start is no"
     away = await examine(CollectorSettings(), made("{id: core, host: c, sends_mbps: 1, takes_mbps: 1}"), DAY)
     assert away[0].words == "none beside this collector: the inventory has none without a host"
+    file = key_file(Path("/var/lib/phrom"), "core")
+    assert away[1].words == f"core at c: serve will make its key, {file}; it needs a copy of it"
