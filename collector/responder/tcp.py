@@ -61,10 +61,6 @@ class TcpServer:
         for one in listeners:
             self._start(self._accept(one))
         self.port: int = listeners[0].getsockname()[1]
-        self.denied: Counter[Denial] = Counter()
-        """Openings and joinings refused, by cause, for the metrics."""
-        self.served = 0
-        """Sessions that ran."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,7 +168,6 @@ class TcpServer:
             raise
         finally:
             self._admission.close(session)
-            self.served += 1
         spent = {"bytes_sent": session.sent, "bytes_received": session.received}
         log.info("throughput test over", site=session.lease.site, link=session.lease.link, why=why, **spent)
 
@@ -206,8 +201,8 @@ class TcpServer:
             gathering.complete.set()
         return True
 
-    async def _refuse(self, sock: socket.socket, denial: Denial) -> None:
-        self.denied[denial] += 1
+    @staticmethod
+    async def _refuse(sock: socket.socket, denial: Denial) -> None:
         await _say(sock, Refused(str(denial)))
 
 

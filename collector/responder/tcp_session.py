@@ -72,7 +72,7 @@ class Transfer:
         for key, _ in self._selector.select(TICK if not may_send else TICK * 4):
             if key.fileobj is self._control:
                 self._hear()
-            elif self._direction is not None and self._direction is direction:
+            elif direction is not None and self._direction is direction and not direction.allowance.overdrawn:
                 self._streams.send(key.fileobj, direction.allowance)  # type: ignore[arg-type]
         self._flush()
         if self._direction is not None:

@@ -1,7 +1,7 @@
 """Both ends of a throughput test as processes of their own, for lines between namespaces; leases without a collector.
 
-    python -m tests.support.throughput_ends respond HOST [--port N]       prints "ready PORT", serves until stdin ends
-    python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results as a line of JSON
+python -m tests.support.throughput_ends respond HOST [--port N]       prints "ready PORT", serves until stdin ends
+python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results as a line of JSON
 """
 
 import argparse
@@ -116,9 +116,7 @@ def main() -> None:
         asyncio.run(respond(given.host, given.port))
         return
     contract = ContractTerms(download=round(given.contract_down), upload=round(given.contract_up))
-    found = asyncio.run(
-        measure(given.host, given.port, round(given.down), round(given.up), given.directions, contract)
-    )
+    found = asyncio.run(measure(given.host, given.port, round(given.down), round(given.up), given.directions, contract))
     print(msgspec.json.encode(found).decode())
 
 

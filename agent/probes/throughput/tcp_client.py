@@ -283,7 +283,7 @@ class _Flow:
                 for key, events in self._test.selector.select(TICK * 3 if may_send else TICK):
                     if events & selectors.EVENT_READ:
                         self._test.hear()
-                    else:
+                    elif not self._allowance.overdrawn:
                         self._streams.send(key.fileobj, self._allowance)  # type: ignore[arg-type]
                 self._round()
         finally:

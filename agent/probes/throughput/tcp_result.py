@@ -123,7 +123,7 @@ def cross_traffic(
     """Bits per second that passed the interface in the test's direction and were not the test's; ``None`` where the
     interface or the kernel does not count. The first third is left out: the test's ramp fills queues in between."""
     start = len(ours) // 3
-    if len(ours) - start < 2 or not segment or not nearby[-1].down + nearby[-1].up:
+    if len(ours) - start < 2 or not segment or not ours[-1].streams or not nearby[-1].down + nearby[-1].up:
         return None
     passed = nearby[-1].at - nearby[start].at
     if direction is Direction.DOWN:
@@ -176,7 +176,7 @@ def _contract(run: Run, found: Steady, terms: Terms) -> dict[str, float]:
 
 def _facts(run: Run, found: Steady, *, kernel: bool) -> dict[str, str]:
     congestion = run.congestion or (run.told.congestion if run.told else "")
-    by = "sender" if counted(run.receiver, run.sender) is run.sender else "receiver"
+    by = "receiver" if counted(run.receiver, run.sender) is run.receiver else "sender"
     facts = {
         "counted": f"{by}'s kernel" if kernel else f"{by}'s application",
         "segment": f"{run.segment:.0f}",
