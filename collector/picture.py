@@ -7,14 +7,17 @@ site ``unknown``; a site whose agent says nothing is ``silent``, which is neithe
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from sqlalchemy import Connection, select
 
+from collector.link_history.shapes import DOWN, PROBE, TARGET
+from collector.link_history.shapes import State as LinkState
 from collector.store import Landed, SeriesKey, Source, Store, query
 from collector.store.schema import agent
+from wire.batch import decode_observation
 from wire.clock import DAY, MINUTE, SECOND, Instant
-from wire.observation import Window
+from wire.observation import Change, Window
 from wire.reasons import Outcome, Reason
 from wire.settings import Role
 
@@ -57,6 +60,7 @@ class Doubt(StrEnum):
     AGENT_CANNOT_MEASURE = "agent_cannot_measure"
     WRONG_VANTAGE = "wrong_vantage"
     TIME_UNKNOWN = "time_unknown"
+    LINK_UNDECIDED = "link_undecided"
 
 
 @dataclass(slots=True)
@@ -73,6 +77,12 @@ class SeriesNow:
     last_gap: int = 0
     """The gap seen last. A longer one is a cadence only when it comes twice: once it was a pause, and a probe that
     stops after a pause must not be believed for twice as long as the pause was."""
+    link_state: LinkState | None = None
+    """Of a link that is watched: the state it is in by the newest word, ``since`` when it began."""
+    told: Instant = 0
+    """When that word was true: the end of a window, or when a change was known."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the agent saw when that state began."""
 
     def stale(self, now: Instant) -> bool:
         """Whether the next window is overdue by so much that this one says nothing about now. One that ends in the
@@ -94,7 +104,7 @@ class SeriesNow:
     @property
     def failing(self) -> bool:
         """Whether the target was found bad; the agent's own trouble is not that."""
-        return self.window.outcome is Outcome.FAILED
+        return self.window.outcome is Outcome.FAILED or self.link_state in DOWN
 
 
 @dataclass(slots=True)
@@ -167,38 +177,60 @@ class Picture:
                 del agents[name]
 
     def landed(self, landed: Iterable[Landed]) -> None:
-        """Windows were committed. Late ones never replace what is newer; without a time that is known well enough, or
-        with one that lies in the future, nothing is shown."""
+        """Windows and changes of links were committed. Late ones never replace what is newer; without a time that is
+        known well enough, or with one that lies in the future, nothing is shown."""
         for one in landed:
-            if not isinstance(one.observation, Window) or one.time is None or one.time.error > VAGUE:
+            observation = one.observation
+            if one.time is None or one.time.error > VAGUE or one.time.utc > one.received + GRACE:
                 continue
-            if one.time.utc > one.received + GRACE:
+            if not isinstance(observation, Window) and not is_turn(observation):
                 continue
-            key = _key(one.source, one.observation)
+            key = _key(one.source, observation)
             before = self._series.get(key.site, {}).get(key)
-            if before is not None and before.end > one.received + GRACE:  # seen before our clock was set back
-                del self._series[key.site][key]
-            self.saw(key, one.observation, one.time.utc)
+            if before is not None and max(before.end, before.told) > one.received + GRACE:
+                del self._series[key.site][key]  # seen before our clock was set back
+            if isinstance(observation, Window):
+                self.saw(key, observation, one.time.utc)
+            else:
+                self.turned(key, observation, one.time.utc)
+
+    def turned(self, key: SeriesKey, change: Change, known: Instant) -> None:
+        """A watched link changed its state; ``known``, corrected, is when its agent knew."""
+        series = self._series.setdefault(key.site, {})
+        began = known - (change.end - change.start)
+        now = series.get(key)
+        if now is None:  # its first window is yet to come
+            now = series[key] = SeriesNow(key, _said(change), known, began)
+        if known >= now.told:
+            now.link_state, now.since, now.told = LinkState(change.current), began, known
+            now.facts = change.facts
 
     def saw(self, key: SeriesKey, window: Window, end: Instant, since: Instant | None = None) -> None:
         """One window whose end, corrected, is ``end``."""
         series = self._series.setdefault(key.site, {})
         before = series.get(key)
         if before is None:
-            series[key] = SeriesNow(key, window, end, since or end - (window.end - window.start))
+            series[key] = made = SeriesNow(key, window, end, since or end - (window.end - window.start))
+            _watched(made, window, end)
             return
         if end <= before.end:
             return
-        before.came(end - before.end)
-        if window.outcome is not before.window.outcome or end - before.end > LONGEST_GAP:
-            before.since = end - (window.end - window.start)
+        start = end - (window.end - window.start)
+        if before.window.states or not _is_link(key):  # no stand-in for a window
+            before.came(end - before.end)
+            hole = end - before.end > LONGEST_GAP and before.told < start
+            if hole or (window.outcome is not before.window.outcome and not _is_link(key)):
+                before.since = start
         before.window, before.end = window, end
+        _watched(before, window, end)
 
     async def rebuild(self, store: Store) -> None:
         """Starts from what the store holds: when each agent was last heard, and the newest window of every series with
         the beginning of its present run (looked for within the day before it)."""
         for source, heard, version in await store.read(_agents):
             self.heard(source, heard, version=version)
+        for key, change, known in await store.read(_turns):
+            self.turned(key, change, known)
         for key, window, end, since in await store.read(_newest):
             self.saw(key, window, end, since)
 
@@ -283,6 +315,8 @@ def _doubts(
             doubts.append((Doubt.WRONG_VANTAGE, name))
         elif one.stale(now):
             doubts.append((Doubt.STALE, name))
+        elif one.link_state is LinkState.UNKNOWN:
+            doubts.append((Doubt.LINK_UNDECIDED, name))
         elif one.lossy and not one.failing and not one.key.platform and (not _is_anchor(one) or lossy_anchors > 1):
             doubts.append((Doubt.LOSSY, name))  # one anchor alone may be busy; two are the path
     missing = {name for name in wanted or () for place in places if (*place, name) not in seen}
@@ -322,8 +356,49 @@ def _run_start(past: query.Columns, outcome: Outcome, since: Instant) -> Instant
     return since
 
 
-def _key(source: Source, window: Window) -> SeriesKey:
-    return SeriesKey(source.site, source.link, source.role, window.probe, window.target, window.platform)
+def is_turn(observation: object) -> TypeGuard[Change]:
+    """Whether this is the change of a watched link."""
+    return isinstance(observation, Change) and (observation.probe, observation.target) == (PROBE, TARGET)
+
+
+def _is_link(key: SeriesKey) -> bool:
+    return (key.probe, key.target) == (PROBE, TARGET)
+
+
+def _said(change: Change) -> Window:
+    """What stands for a link's window until its first one comes."""
+    named = {name: getattr(change, name) for name in ("boot", "start", "end", "wall_start", "wall_end", "vantage")}
+    return Window(**named, probe=change.probe, target=change.target, platform=change.platform, outcome=Outcome.OK)
+
+
+def _watched(now: SeriesNow, window: Window, end: Instant) -> None:
+    """A watched link's window: where it held one state alone and the newest word says another, that word was missed."""
+    if not _is_link(now.key) or end < now.told:
+        return
+    states = {LinkState(name) for name, seconds in window.states.items() if seconds}
+    said = next(iter(states)) if len(states) == 1 else LinkState.UNKNOWN
+    if said is not now.link_state and (len(states) < 2 or now.link_state not in states):
+        now.link_state, now.since, now.facts = said, end - (window.end - window.start), {}
+    now.told = end
+
+
+def _turns(connection: Connection) -> list[tuple[SeriesKey, Change, Instant]]:
+    """The newest change of each watched link."""
+    found = []
+    for one in query.series(connection, probes=[PROBE], targets=[TARGET]):
+        row = connection.exec_driver_sql(
+            "SELECT end_utc, error, body FROM record WHERE site = ? AND kind = 'change' AND link = ? AND role = ?"
+            " AND probe = ? AND target = ? AND end_utc IS NOT NULL ORDER BY end_utc DESC, id DESC LIMIT 1",
+            one.key[:5],
+        ).one_or_none()
+        change = decode_observation(row[2]) if row is not None else None
+        if row is not None and is_turn(change) and row[1] <= VAGUE:
+            found.append((one.key, change, int(row[0])))
+    return found
+
+
+def _key(source: Source, one: Window | Change) -> SeriesKey:
+    return SeriesKey(source.site, source.link, source.role, one.probe, one.target, one.platform)
 
 
 def _expected(key: SeriesKey) -> Expected:
