@@ -69,6 +69,14 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Most bytes at the IP layer in each direction; 0 = ``rate x seconds``."""
 
 
+def session_seconds(lease: Lease) -> float:
+    """How long a session may last from its opening: a call goes both ways at once, the tests one way after the other
+    with a pause between; STAMP as long as the lease says."""
+    if lease.purpose is Purpose.STAMP:
+        return lease.seconds
+    return 1.25 * lease.seconds if lease.purpose is Purpose.CALL else 2.5 * lease.seconds
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the agent gets: answer of ``POST /api/v1/leases``. Never logged; ``key`` is hex."""
 

@@ -88,9 +88,8 @@ class Session:
         return self.lease.bytes or round(rate * self.lease.seconds / 8)
 
     def ends(self) -> Instant:
-        """When it must be cut at the latest: its lease's end, or its longest time (two directions) after opening."""
-        longest = self.lease.seconds * (1 if self.lease.purpose is Purpose.STAMP else 2.5)
-        return min(self.lease.expires, self.opened + round(longest * SECOND))
+        """When it must be cut at the latest: its lease's end, or its longest time after opening."""
+        return min(self.lease.expires, self.opened + round(lease.session_seconds(self.lease) * SECOND))
 
     @property
     def capped(self) -> bool:

@@ -25,7 +25,7 @@ from collector.slots.standby import Standby
 from collector.store import CannotWrite, Landed, Source
 from collector.vantages import standing
 from wire.clock import MINUTE, SECOND, Instant
-from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id
+from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id, session_seconds
 from wire.meetings import Load
 from wire.observation import Note, Test
 from wire.orders import OrderAnswer, OrderKind, OrderStatus, Slot
@@ -177,7 +177,7 @@ class Slots:
             return
         here = self.world(now)
         far, line = here.fars.get(lease.responder), here.line(lease.site, lease.link)
-        end = min(lease.expires, now + round(2.5 * lease.seconds * SECOND) + SLACK)
+        end = min(lease.expires, now + round(session_seconds(lease) * SECOND) + SLACK)
         link = line.link if line else lease.link
         if far is not None:
             place = (lease.site, link)

@@ -175,9 +175,14 @@ def test_good_openings_and_want_of_room_never_count_as_bad() -> None:
 
 
 def test_a_session_ends_with_its_lease_or_with_its_time() -> None:
-    admission = ledger()
+    admission = ledger(down=1000 * MBPS, up=1000 * MBPS)
     short = opened(admission, granted(seconds=10.0, expires=NOW + 60 * SECOND))
     until = opened(admission, granted(site="phen", seconds=50.0, expires=NOW + 60 * SECOND))
+    call = opened(admission, granted(Purpose.CALL, seconds=20.0))
+    stamp = opened(admission, granted(Purpose.STAMP, seconds=20.0))
+    assert (call.ends(), stamp.ends()) == (NOW + 25 * SECOND, NOW + 20 * SECOND)
+    admission.close(call)
+    admission.close(stamp)
     assert short.ends() == NOW + 25 * SECOND
     assert until.ends() == NOW + 60 * SECOND
     assert admission.expire(NOW + 25 * SECOND - 1) == []
