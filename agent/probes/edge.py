@@ -14,10 +14,10 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from agent.addresses import Host, is_providers, is_public
+from agent.addresses import Host, is_public
 from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Right, Span, Target, ok, probe, skipped
-from agent.probes.gateway import look, version_of
+from agent.probes.gateway import is_router, look, version_of
 from agent.probes.icmp import RESOLVE_FIRST, Place, place_of, unopened
 from agent.probes.icmp.codec import TIME_EXCEEDED, Family, Origin
 from agent.probes.icmp.pinger import Pinger, Received
@@ -164,13 +164,11 @@ def edge_of(hops: Iterable[Hop], nearest: int) -> Hop | None:
 
 
 def first_beyond(family: Family) -> int:
-    """The distance at which the provider's network begins: 2 behind a gateway of the office; 1 where this machine is
-    the router itself (point-to-point, or a gateway whose address is the provider's). Blocking: reads the routing
-    table."""
+    """The distance at which the provider's network begins: 2 behind a gateway of the office, 1 where this machine is
+    the router itself. Blocking: reads the routing table."""
     for way in look():
         if version_of(way) == family:
-            own = not way.route.gateway or is_providers(way.route.gateway)
-            return 1 if own and family is Family.V4 else 2
+            return 1 if is_router(way) else 2
     return 2
 
 

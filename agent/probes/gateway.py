@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from agent.addresses import is_providers
 from agent.netlink import Belief, neighbours
 from agent.probe import Finding, Span, Target, failed, ok, probe
 from agent.vantage import Route, default_routes, default_routes6
@@ -16,6 +17,7 @@ from wire.reasons import Reason
 PATIENCE = 3.5
 """Seconds for the kernel to find a neighbour: it asks three times, a second apart (arp(7), RFC 4861 §10)."""
 _DISCARD = 9
+_IFF_POINTOPOINT = 0x10
 _GOOD = Belief.REACHABLE | Belief.STALE | Belief.DELAY | Belief.PROBE | Belief.NOARP | Belief.PERMANENT
 
 
@@ -30,6 +32,8 @@ class Way(NamedTuple):
     carrier: bool
     belief: Belief | None
     """``None`` without a gateway address (point-to-point) or where the kernel has not looked for it."""
+    point_to_point: bool = False
+    """The interface has one other end only (PPPoE, a tunnel): IFF_POINTOPOINT of netdevice(7)."""
 
 
 @probe(
@@ -71,7 +75,8 @@ def look(proc: Path = Path("/proc/net"), system: Path = Path("/sys/class/net")) 
         except OSError:
             interface = 0
         carrier = _read(system / best.interface / "carrier").strip() != "0"
-        found.append(Way(best, carrier, known.get((interface, best.gateway)) if best.gateway else None))
+        belief = known.get((interface, best.gateway)) if best.gateway else None
+        found.append(Way(best, carrier, belief, _is_point_to_point(_read(system / best.interface / "flags"))))
     return found
 
 
@@ -94,6 +99,22 @@ def finding(ways: list[Way]) -> Finding:
 def version_of(way: Way) -> int:
     """4 or 6; a point-to-point route without a gateway counts as 4."""
     return 6 if ":" in way.route.gateway else 4
+
+
+def is_router(way: Way) -> bool:
+    """Whether this machine is the office's router itself, so that its next hop is the provider's: where the route
+    leaves by a point-to-point interface, or to a gateway whose address is the provider's (not in IPv6, whose gateways
+    are all link-local)."""
+    if not way.route.gateway or way.point_to_point:
+        return True
+    return version_of(way) == 4 and is_providers(way.route.gateway)
+
+
+def _is_point_to_point(flags: str) -> bool:
+    try:
+        return bool(int(flags, 16) & _IFF_POINTOPOINT)
+    except ValueError:
+        return False
 
 
 def _undecided(way: Way) -> bool:

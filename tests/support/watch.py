@@ -1,7 +1,7 @@
 """Runs the link watcher in a process of its own, for tests that need another network namespace.
 
-python -m tests.support.watch SETTINGS_JSON LEARNED_JSON SECONDS: prints each sighting as a line of JSON at once, and at
-the end the processor seconds that it took.
+python -m tests.support.watch SETTINGS_JSON LEARNED_JSON [SECONDS]: prints each sighting as a line of JSON at once, until
+its input is closed or so many seconds are over, and then the processor seconds that it took in each.
 """
 
 import asyncio
@@ -16,6 +16,9 @@ from agent.clock import Clock, SystemClock
 from agent.directory import Directory, NotLearnedYet
 from agent.probe import Sighting, Span, Target, load
 from wire.reasons import Reason
+
+SETTLED = 5.0
+"""Seconds after which everything is imported and the first change told; the processor is watched from then on."""
 
 
 class PlainSurroundings:
@@ -53,23 +56,32 @@ async def _watch(settings: dict[str, Any], learned: dict[str, str], seconds: flo
             print(msgspec.json.encode(sighting).decode(), flush=True)
 
     task = asyncio.create_task(follow())
-    await asyncio.wait({task}, timeout=5.0)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    await asyncio.wait({task}, timeout=seconds - 5.0)
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    closed = asyncio.ensure_future(_closed())
+    loop = asyncio.get_running_loop()
+    await asyncio.wait({task, closed}, timeout=SETTLED, return_when=asyncio.FIRST_COMPLETED)
+    before, begun = resource.getrusage(resource.RUSAGE_SELF), loop.time()
+    await asyncio.wait({task, closed}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    after, ended = resource.getrusage(resource.RUSAGE_SELF), loop.time()
     task.cancel()
     await asyncio.wait({task})
     link.close()
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(msgspec.json.encode({"processor": spent / (seconds - 5.0)}).decode(), flush=True)
-    if not task.cancelled() and task.exception() is not None:
-        raise task.exception() or RuntimeError
+    print(msgspec.json.encode({"processor": spent / (ended - begun)}).decode(), flush=True)
+    if not task.cancelled():
+        task.result()
+
+
+async def _closed() -> None:
+    """Returns when nobody holds the other end of the input."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
 
 
 def main() -> None:
     """Reads the arguments."""
-    settings, learned, seconds = sys.argv[1:]
-    asyncio.run(_watch(msgspec.json.decode(settings), msgspec.json.decode(learned), float(seconds)))
+    settings, learned, *seconds = sys.argv[1:]
+    asyncio.run(_watch(msgspec.json.decode(settings), msgspec.json.decode(learned), float(*seconds or [3600])))
 
 
 if __name__ == "__main__":

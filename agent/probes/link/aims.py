@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from agent.addresses import is_providers, literal
+from agent.addresses import literal
 from agent.neterrors import Unresolved
 from agent.probe import Surroundings
 from agent.probes.gateway import Way as Route
-from agent.probes.gateway import look, version_of
+from agent.probes.gateway import is_router, look
 from agent.probes.icmp import Place, place_of
 from agent.probes.icmp.codec import Family
 from agent.probes.link.classify import Kind, Way
@@ -79,10 +79,9 @@ def out_of(routes: Iterable[Route], before: Out) -> Out:
     session ended still is the router."""
     for one in routes:
         route = one.route
-        router = not route.gateway or (version_of(one) == Family.V4 and is_providers(route.gateway))
         belief = one.belief.name.lower() if one.belief is not None and one.belief.name else ""
         scoped = f"{route.gateway}%{route.interface}" if route.gateway.startswith("fe80:") else route.gateway
-        return Out(route.interface, scoped, Way(True, one.carrier, router, belief))
+        return Out(route.interface, scoped, Way(True, one.carrier, is_router(one), belief))
     return Out(before.interface, before.gateway, before.way._replace(routed=False, neighbour=""))
 
 

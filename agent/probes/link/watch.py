@@ -131,7 +131,7 @@ class Watch:
             for sighting in self._settle():
                 yield sighting
             end = self._settled()
-            if end > self._history.begun:
+            if self._looks and end > self._history.begun:
                 yield self._windowed(end)
 
     def beat(self) -> Iterator[Sighting]:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from agent.probe import Sighting
-from agent.probes.link import LinkSettings
+from agent.probes.link import FarEnd, LinkSettings, look
 from agent.probes.link import watch as module
 from agent.probes.link.aims import Out
 from agent.probes.link.classify import Way
 from tests.support.linkworld import ALL, BEYOND, FAR, ON_ROUTER, SETTINGS, Fault, LinkWorld
 from tests.support.warp import warp
 from wire.clock import SECOND
-from wire.reasons import Reason
+from wire.reasons import Outcome, Reason
 
 NO_CARRIER = Out("eth0", "192.168.1.1", Way(True, False, False, "failed"))
 NO_ROUTE = Out("", "", Way(False, True, False, ""))
@@ -239,3 +239,169 @@ def test_a_trouble_is_told_by_its_state_and_to_the_second(case: Case) -> None:
     assert [state for state, _ in seen] == [state for state, _ in expected]
     for (_, start), (_, truth) in zip(seen, expected, strict=True):
         assert abs(start - truth) <= 1.1
+
+
+def only_change(found: list[Sighting], state: str) -> Sighting:
+    """The one change to a state."""
+    (one,) = [one for one in found if one.current == state]
+    return one
+
+
+def test_a_change_is_told_three_seconds_after_it_began_with_the_evidence() -> None:
+    found, _ = watched(40, lambda world: setattr(world, "faults", [Fault(20.3, 99)]))
+    change = only_change(found, "link")
+    assert (change.end - change.start) / SECOND == pytest.approx(3.0, abs=0.01)
+    assert change.previous == "up"
+    assert change.finding.outcome is Outcome.OK
+    assert change.finding.facts == {
+        "answered": "gateway",
+        "silent": "edge, anchor-1, anchor-2, responder:hall, collector",
+        "carrier": "yes",
+        "route": "yes",
+        "gateway": "reachable",
+        "trace": "1 gateway, 2 silent",
+    }
+
+
+def test_the_trace_says_where_the_path_stops() -> None:
+    found, _ = watched(40, lambda world: setattr(world, "faults", [Fault(20.3, 99, BEYOND)]))
+    assert only_change(found, "provider").finding.facts["trace"] == "1 gateway, 2 edge, 3 silent"
+
+
+def test_a_second_fault_soon_after_has_its_trace_in_the_window() -> None:
+    faults = [Fault(20.3, 24.6), Fault(29.3, 50)]
+    found, _ = watched(70, lambda world: setattr(world, "faults", faults))
+    first, second = [one for one in found if one.current == "link"]
+    assert "trace" in first.finding.facts
+    told = [one.finding.facts.get("trace") for one in found if one is second or not one.previous]
+    assert "1 gateway, 2 silent" in told
+
+
+def test_a_window_is_told_four_seconds_after_its_end_and_holds_what_was_told_later() -> None:
+    def prepare(world: LinkWorld) -> None:
+        start = 60 - world.began % 60  # the second in which the minute ends
+        world.faults = [Fault(start - 1.3, start + 10)]
+
+    found, _ = watched(100, prepare)
+    change = only_change(found, "link")
+    window = next(one for one in found if not one.previous)
+    assert change.start < window.end < change.end
+    assert window.finding.states["link"] == pytest.approx((window.end - change.start) / SECOND, abs=1e-6)
+    assert found.index(change) < found.index(window)
+    assert window.finding.counts["attempts"] >= 1
+
+
+def test_an_anchor_that_is_lost_is_a_fact_and_no_state() -> None:
+    found, _ = watched(80, lambda world: setattr(world, "faults", [Fault(0, 99, ("anchor-2",))]))
+    windows = [one for one in found if not one.previous]
+    assert windows[-1].finding.facts["silent"].startswith("anchor-2 ")
+    assert [one.current for one in found if one.previous] == ["up"]
+
+
+def test_stopped_it_ends_its_last_window_at_the_last_second_that_is_certain() -> None:
+    found, world = watched(30.5, lambda _: None)
+    last = found[-1]
+    assert last.previous == ""
+    assert 29 * SECOND <= last.end - round(world.began * SECOND) <= 30.5 * SECOND
+
+
+def test_stopped_before_the_first_second_it_says_nothing() -> None:
+    found, _ = watched(0.0001, lambda _: None)
+    assert found == []
+
+
+def test_what_the_machine_slept_through_is_unknown_and_never_down() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.loop.call_later(20.4, sleep, world)
+        world.faults = [Fault(20.4, 25)]  # the network comes back later than the clock
+
+    def sleep(world: LinkWorld) -> None:
+        world.clock.slept += 7200 * SECOND
+
+    found, _ = watched(60, prepare)
+    assert [one.current for one in found if one.previous] == ["up", "unknown", "up"]
+    asleep = only_change(found, "unknown")
+    assert asleep.finding.reason is Reason.SUSPENDED
+    back = [one for one in found if one.current == "up"][-1]
+    assert 7200 <= (back.start - asleep.start) / SECOND <= 7206
+    windows = [one for one in found if not one.previous]
+    asleep_windows = [one for one in windows if set(one.finding.states) == {"unknown"}]
+    assert asleep_windows
+    assert {one.finding.reason for one in asleep_windows} == {Reason.SUSPENDED}
+    assert {one.finding.outcome for one in asleep_windows} == {Outcome.ERROR}
+
+
+def test_a_starved_loop_saw_nothing() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.loop.call_later(20.4, starve, world)
+
+    def starve(world: LinkWorld) -> None:
+        world.loop._warp.warped += 9.0  # type: ignore[attr-defined]
+
+    found, _ = watched(60, prepare)
+    assert [one.current for one in found if one.previous] == ["up", "unknown", "up"]
+    starved = only_change(found, "unknown")
+    assert starved.finding.reason is Reason.NO_RESOURCES
+    back = [one for one in found if one.current == "up"][-1]
+    assert 7 <= (back.start - starved.start) / SECOND <= 9
+
+
+@pytest.mark.parametrize("by", [-86_400 * 365, 3600])
+def test_the_wall_clock_does_not_matter(by: int) -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.faults = [Fault(20.3, 33.2)]
+        world.loop.call_later(25, world.clock.step, by * SECOND)
+
+    found, world = watched(60, prepare)
+    assert [state for state, _ in states(found, world)] == ["up", "link", "up"]
+
+
+def test_elsewhere_nothing_is_asked_and_the_reason_is_told() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.reason = lambda _: Reason.NOT_ON_THIS_LINK
+
+    found, world = watched(130, prepare)
+    assert world.sent == 0
+    assert found
+    assert not [one for one in found if one.previous]
+    assert {(one.finding.outcome, one.finding.reason) for one in found} == {(Outcome.SKIPPED, Reason.NOT_ON_THIS_LINK)}
+
+
+def test_no_permission_says_what_to_do() -> None:
+    found, _ = watched(130, lambda world: setattr(world, "faults", [Fault(0, 999, ALL, None, errno.EPERM)]))
+    last = found[-1].finding
+    assert (last.outcome, last.reason) == (Outcome.ERROR, Reason.NO_PERMISSION)
+    assert "ping_group_range" in last.facts["remedy"]
+
+
+def test_a_place_where_nothing_ever_answered_is_unknown() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.faults = [Fault(0, 999)]
+        world.directory.addresses = {"edge": "10.9.0.1"}
+
+    found, _ = watched(130, prepare)
+    assert {one.finding.reason for one in found} == {Reason.CONTROLS_SILENT}
+
+
+def test_what_answers_is_learned_for_the_next_run() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.directory.addresses = {}
+        world.out = ON_ROUTER
+
+    _, world = watched(10, prepare)
+    assert world.directory.addresses == {"beyond": "1"}
+
+
+def test_names_that_cannot_be_resolved_harm_nothing() -> None:
+    far = (FarEnd("hall", "responder.invalid"),)
+    settings = LinkSettings(anchors=SETTINGS.anchors, responders=far, collector="@collector")
+    found, world = watched(40, lambda world: setattr(world, "faults", [Fault(20.3, 33.2)]), settings)
+    assert [state for state, _ in states(found, world)] == ["up", "link", "up"]
+
+
+def test_it_is_a_trickle_even_in_a_fault() -> None:
+    _, quiet = watched(120, lambda _: None)
+    _, fault = watched(120, lambda world: setattr(world, "faults", [Fault(0, 999)]))
+    packet = look.SIZE + 28
+    assert quiet.sent * packet * 8 / 120 <= 3_000
+    assert fault.sent * packet * 8 / 120 <= 6_500
