@@ -44,7 +44,11 @@ class Book:
     """The slots, the plans, and what light tests and calls have of responders just now."""
 
     def __init__(self, held: Iterable[Held] = ()) -> None:
-        self.held: dict[str, Held] = {one.id: one for one in held}
+        self.held: dict[str, Held] = {}
+        self._places: dict[tuple[str, str], dict[str, Held]] = {}
+        self._open: dict[str, Held] = {}
+        for one in held:
+            self.enter(one)
         self.planned: dict[tuple[str, str], Planned] = {}
         self._others: list[Reservation] = []
 
@@ -52,7 +56,7 @@ class Book:
 
     def of(self, place: tuple[str, str], span: Span) -> list[Held]:
         """The slots of a link that began in a span, oldest first."""
-        found = [one for one in self.held.values() if one.place == place and span.start <= one.start < span.end]
+        found = [one for one in self._at(place) if span.start <= one.start < span.end]
         return sorted(found, key=lambda one: (one.start, one.id))
 
     def reservations(self, now: Instant) -> list[Reservation]:
@@ -60,14 +64,18 @@ class Book:
         self._others = [one for one in self._others if one.end > now]
         granted = [
             Reservation(one.responder, one.site, one.link, one.start, one.ends, one.down, one.up)
-            for one in self.held.values()
-            if one.state in OPEN and one.ends > now
+            for one in self._open.values()
+            if one.ends > now
         ]
         return [*granted, *self._others, *(one.reservation for one in self.planned.values())]
 
     def spent(self, site: str, month: Span) -> int:
         """Bytes that tests cost a site in a month."""
-        return sum(one.bytes for one in self.held.values() if one.site == site and month.start <= one.start < month.end)
+        places = [place for place in self._places if place[0] == site]
+        return sum(one.bytes for place in places for one in self.of(place, month))
+
+    def _at(self, place: tuple[str, str]) -> Iterable[Held]:
+        return self._places.get(place, {}).values()
 
     # planning
 
@@ -80,13 +88,13 @@ class Book:
             line = known.get(place)
             if line is None or not line.agent or not self._still_good(line, one, fars, rules):
                 del self.planned[place]
-        open_places = {one.place for one in self.held.values() if one.state in OPEN}
+        open_places = {one.place for one in self._open.values()}
         free = [
             (line, self.need(line, fars, rules, now))
             for place, line in known.items()
             if line.agent and place not in self.planned and place not in open_places
         ]
-        found = plan(free, fars, self.reservations(now), rules, now, rng)
+        found = plan(free, fars, self.reservations(now), rules, now, rng) if free else []
         self.planned |= {(one.site, one.link): one for one in found}
         return found
 
@@ -137,7 +145,7 @@ class Book:
 
     def cost(self, line: Line) -> int:
         """Bytes that the next test of a link will cost: what its last five did, or by its contract."""
-        past = [one.bytes for one in self.held.values() if one.place == line.place and one.bytes]
+        past = [one.bytes for one in self._at(line.place) if one.bytes]
         if past:
             return sum(past[-5:]) // len(past[-5:])
         if line.terms is None:
@@ -160,12 +168,16 @@ class Book:
             start=one.start, latest=one.start + TO_BEGIN, ends=one.start + LENGTH, down=one.down, up=one.up,
             attempt=one.attempt, of=one.of,
         )  # fmt: skip
-        self.held[identity] = slot
-        return slot
+        return self.enter(slot)
 
     def enter(self, slot: Held) -> Held:
-        """Enters a slot that came about otherwise: asked for now, or an agent's own."""
+        """Enters a slot that came about otherwise (asked for now, or an agent's own), or its newer state."""
         self.held[slot.id] = slot
+        self._places.setdefault(slot.place, {})[slot.id] = slot
+        if slot.state in OPEN:
+            self._open[slot.id] = slot
+        else:
+            self._open.pop(slot.id, None)
         return slot
 
     def free(
@@ -241,28 +253,28 @@ class Book:
 
     def unheard(self, now: Instant) -> list[Held]:
         """Ends slots whose time is long over."""
-        over = [one for one in self.held.values() if one.state in OPEN and now > one.ends + UNHEARD]
+        over = [one for one in self._open.values() if now > one.ends + UNHEARD]
         return [self._put(one, state=State.UNANSWERED) for one in over]
 
     def forget(self, now: Instant) -> None:
         """Drops from memory what no month needs any more."""
         for one in [one for one in self.held.values() if one.start < now - KEPT]:
             del self.held[one.id]
+            self._places[one.place].pop(one.id)
+            self._open.pop(one.id, None)
 
     def _put(self, slot: Held, **news: Any) -> Held:
-        made = msgspec.structs.replace(slot, **news)
-        self.held[made.id] = made
-        return made
+        return self.enter(msgspec.structs.replace(slot, **news))
 
 
 def _came_to_nothing(slots: list[Held]) -> tuple[Instant | None, int]:
     """End of the last slot and how many came to nothing in a row; zero after one that was measured, and where the
     agent was away: it is waited for, not chased."""
     over = [one for one in slots if one.state not in OPEN and one.kind is not Kind.ASKED]
-    if not over or over[-1].state is State.DONE or over[-1].reason == AGENT_SILENT:
+    if not over or over[-1].state is State.DONE:
         return None, 0
     last = over[-1]
-    return last.ends, last.attempt + 1
+    return last.ends, 0 if last.reason == AGENT_SILENT else last.attempt + 1
 
 
 AGENT_SILENT = "agent_silent"

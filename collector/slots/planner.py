@@ -26,7 +26,7 @@ from collector.slots.rules import (
     reserved,
 )
 from collector.slots.spans import Span, joined, shortened, total, within, without
-from wire.clock import DAY, MINUTE, SECOND, Instant
+from wire.clock import DAY, HOUR, MINUTE, SECOND, Instant
 
 SPARE_DAYS = 3 * DAY
 """The month's samples shall be complete so long before its end; what is missing then is made up for quickly."""
@@ -34,6 +34,8 @@ CATCH_UP = DAY
 """Within so long, as a mean, once the spare days have begun."""
 RETEST_AFTER = (2 * MINUTE, 8 * MINUTE)
 """A bad result is retested at a random time within, outside quiet time."""
+OVERDUE = 2 * HOUR
+"""A link that was not tested for the longest gap is tested at a random time within."""
 BACKOFF = 60 * SECOND
 MOST_BACKOFF = 6
 """Doublings; after so many slots that came to nothing, the next is drawn like any other."""
@@ -129,7 +131,7 @@ def plan_one(
         return None
     month = month_of(now, rules.zone)
     rates = reserved(line.terms, far)
-    earliest = now + LEAD
+    earliest = max(now + LEAD, need.failed or 0)
     if need.retest:
         earliest = max(earliest, need.retest_since + rng.randint(*RETEST_AFTER), _backed_off(need, rng))
     else:
@@ -143,7 +145,7 @@ def plan_one(
     elif 0 < need.attempt <= MOST_BACKOFF and need.failed is not None:
         attempt = need.attempt
         after = _backed_off(need, rng)
-        room = _preferred(line, free, need.samples, rules)
+        room = preferred(line, free, need.samples, rules)
         start = _first(room, after) or _first(free, after) or free[-1].start
     else:
         start = _drawn(line, free, need, rules, earliest, rng)
@@ -213,7 +215,7 @@ def _rested(need: Need, rules: Rules) -> Instant:
     return need.last + rules.least_gap if need.last is not None else 0
 
 
-def _preferred(line: Line, free: Sequence[Span], samples: float, rules: Rules) -> list[Span]:
+def preferred(line: Line, free: Sequence[Span], samples: float, rules: Rules) -> list[Span]:
     """Without office hours, unless what is left would not suffice."""
     if not free or line.office is None:
         return list(free)
@@ -225,7 +227,7 @@ def _preferred(line: Line, free: Sequence[Span], samples: float, rules: Rules) -
 
 
 def _drawn(line: Line, free: Sequence[Span], need: Need, rules: Rules, earliest: Instant, rng: Random) -> Instant:
-    room = _preferred(line, free, need.samples, rules)
+    room = preferred(line, free, need.samples, rules)
     if not room:  # office hours are all there is, and they are not to be used
         room = list(free) if rules.office_hours else []
     evenings = busy(Span(free[0].start, free[-1].end), rules)
@@ -238,7 +240,8 @@ def _drawn(line: Line, free: Sequence[Span], need: Need, rules: Rules, earliest:
         + [(one, _rate(wanted_rest, rest, deadline)) for one in rest]
     )
     start = _arrival(pieces, rng.expovariate(1.0))
-    limit = max(earliest, (need.last if need.last is not None else earliest) + rules.longest_gap)
+    last = need.last if need.last is not None else earliest
+    limit = max(earliest + OVERDUE, last + rules.longest_gap)
     if start is None or start > limit:
         start = _by(room or free, limit, rng)
     return start
