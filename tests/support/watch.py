@@ -1,7 +1,7 @@
 """Runs the link watcher in a process of its own, for tests that need another network namespace.
 
-python -m tests.support.watch SETTINGS_JSON LEARNED_JSON [SECONDS]: prints each sighting as a line of JSON at once, until
-its input is closed or so many seconds are over, and then the processor seconds that it took in each.
+python -m tests.support.watch SETTINGS_JSON LEARNED_JSON [SECONDS]: prints each sighting as a line of JSON at once,
+until its input is closed or so many seconds are over, and then the processor seconds that it took in each.
 """
 
 import asyncio
@@ -81,7 +81,9 @@ async def _closed() -> None:
 def main() -> None:
     """Reads the arguments."""
     settings, learned, *seconds = sys.argv[1:]
-    asyncio.run(_watch(msgspec.json.decode(settings), msgspec.json.decode(learned), float(*seconds or [3600])))
+    asyncio.run(
+        _watch(msgspec.json.decode(settings), msgspec.json.decode(learned), float(seconds[0] if seconds else 3600))
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ ROUTES_EVERY = 15.0
 """Seconds between looks at the way out while the kernel tells of no change."""
 WAKING = 10.0
 """Seconds after a suspend in which silence proves nothing: the network comes back later than the clock."""
-TRACE_EVERY = 10.0
+TRACE_EVERY = 5.0
+"""Least seconds between two traces: a line that blinks is not traced at each blink."""
+FRESH = 4.0
+"""Seconds after its beginning for which a trace is of the fault that is being told."""
 SUSPENDED = SECOND
 ROUTER, BEHIND = "1", "2"
 """Values of ``@beyond``."""
@@ -84,6 +87,8 @@ class Watch:
         self._missed: Counter[str] = Counter()
         self._looks = 0
         self._trace = ""
+        self._owed = False
+        """Whether a fault was told without its trace, which then follows in a window."""
         self._told = ""
 
     async def __aenter__(self) -> Self:
@@ -234,9 +239,12 @@ class Watch:
 
     def _turned(self, turn: Turn, seen: Seen) -> Sighting:
         facts = self._facts(seen)
-        if turn.current in _BAD and self._trace:
+        self._owed = False
+        if turn.current in _BAD and self._trace and asyncio.get_running_loop().time() - self._traced <= FRESH:
             facts["trace"] = self._trace
-            self._trace = ""
+        elif turn.current in _BAD:
+            self._owed = True
+            self._begin_trace()
         finding = self._finding(turn.reason, facts)
         if turn.current is State.UP:
             finding.learned = self._proof()
@@ -280,8 +288,8 @@ class Watch:
         facts = {}
         if self._missed:
             facts["silent"] = ", ".join(f"{role} {count}" for role, count in sorted(self._missed.items()))
-        if self._trace:
-            facts["trace"], self._trace = self._trace, ""
+        if self._owed and self._trace:
+            facts["trace"], self._owed = self._trace, False
         finding = self._finding(cut.reason, facts)
         finding.states = cut.states
         if State.UP in cut.states:
@@ -313,7 +321,7 @@ class Watch:
         anchors = self._others.anchors
         if now - self._traced < TRACE_EVERY or not anchors:
             return
-        self._traced = now
+        self._traced, self._trace = now, ""
         self._tracing = asyncio.create_task(self._trace_now(anchors[0][1]))
 
     async def _trace_now(self, host: str) -> None:

@@ -268,13 +268,19 @@ def test_the_trace_says_where_the_path_stops() -> None:
     assert only_change(found, "provider").finding.facts["trace"] == "1 gateway, 2 edge, 3 silent"
 
 
-def test_a_second_fault_soon_after_has_its_trace_in_the_window() -> None:
-    faults = [Fault(20.3, 24.6), Fault(29.3, 50)]
-    found, _ = watched(70, lambda world: setattr(world, "faults", faults))
-    first, second = [one for one in found if one.current == "link"]
-    assert "trace" in first.finding.facts
-    told = [one.finding.facts.get("trace") for one in found if one is second or not one.previous]
-    assert "1 gateway, 2 silent" in told
+def test_a_fault_soon_after_a_blink_has_its_trace_in_the_window() -> None:
+    faults = [Fault(20.3, 21.9), Fault(24.3, 90)]
+    found, _ = watched(100, lambda world: setattr(world, "faults", faults))
+    assert "trace" not in only_change(found, "link").finding.facts
+    after = [one.finding.facts.get("trace") for one in found[found.index(only_change(found, "link")) :]]
+    assert after.count("1 gateway, 2 silent") == 1
+
+
+def test_the_trace_of_a_blink_is_told_of_no_later_fault() -> None:
+    faults = [Fault(20.3, 21.9), Fault(50.3, 90, BEYOND)]
+    found, _ = watched(100, lambda world: setattr(world, "faults", faults))
+    traces = [one.finding.facts["trace"] for one in found if "trace" in one.finding.facts]
+    assert traces == ["1 gateway, 2 edge, 3 silent"]
 
 
 def test_a_window_is_told_four_seconds_after_its_end_and_holds_what_was_told_later() -> None:
