@@ -71,6 +71,18 @@ def collector_settings() -> str:
     return settings_page("Settings of the collector", text, "collector/settings.py", CollectorSettings)
 
 
+def responder_settings() -> str:
+    """The file of a responder alone."""
+    from collector.responder.settings import ResponderSettings
+
+    text = (
+        "The file of a responder alone, on a machine of its own: `/etc/phrom/responder.yaml`, or the one that "
+        "`phrom-collector responder FILE` names. The responder beside a collector needs none: it is told what stands "
+        "in the inventory and under `responder` in the [collector's settings](settings-collector.md)."
+    )
+    return settings_page("Settings of a responder", text, "collector/responder/settings.py", ResponderSettings)
+
+
 def inventory() -> str:
     """The province's files."""
     from collector.inventory import Sheet
@@ -312,6 +324,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "wire.schema.json": wire_schema,
     "settings-agent.md": agent_settings,
     "settings-collector.md": collector_settings,
+    "settings-responder.md": responder_settings,
     "inventory.md": inventory,
     "probes.md": probes,
     "metrics.md": metrics,

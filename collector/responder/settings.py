@@ -21,7 +21,7 @@ _Mbps = Annotated[float, Meta(gt=0, le=1_000_000, extra={"expected": "a number o
 
 
 class ResponderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``responder.yaml``."""
+    """A responder on a machine of its own."""
 
     id: Annotated[
         str,
@@ -44,7 +44,7 @@ class ResponderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         str,
         Meta(
             min_length=1,
-            description="the secret it shares with the collector: a copy of the file <data>/responders/<id>.key there",
+            description="the secret that it shares with the collector: a copy of responders/ID.key in the data folder there",
             examples=["/etc/phrom/core.key"],
         ),
     ]

@@ -88,6 +88,20 @@ def test_paths_are_meant_from_the_files_folder(tmp_path: Path) -> None:
             '1: tls: found "yes", expected one of none, own, files, such as own',
         ),
         (
+            "port: 1\nresponder:\n  bind: hall\n",
+            '3: responder.bind: found "hall", expected an IP address of this machine, such as 0.0.0.0, or nothing for '
+            "that of the collector",
+        ),
+        (
+            "responder: {start: perhaps, sessions: 0, port: 8481}\n",
+            (
+                '1: responder.start: found "perhaps", expected yes or no, such as yes\n'
+                '1: responder.sessions: found "0", expected a whole number from 1 to 100000, such as 500\n'
+                "1: responder.port: found an unknown key, expected a known key: one of bind, of_one_source, sessions, "
+                "start"
+            ),
+        ),
+        (
             "retention:\n  windows_days: 1\nlimits:\n  requests_per_second: 0\n",
             (
                 '2: retention.windows_days: found "1", expected a whole number from 2 to 3660, such as 90\n'
@@ -108,6 +122,7 @@ def test_each_mistake_has_its_words(tmp_path: Path, text: str, expected: str) ->
         "bind: 0.0.0.0\nbehind_tls_proxy: yes\npublic_url: https://phrom.example\n",
         "behind_tls_proxy: yes\npublic_url: https://phrom.example\n",
         "bind: ::1\n",
+        "responder: {bind: 0.0.0.0, start: no}\n",
         "bind: 127.0.0.2\npublic_url: http://localhost:8480\n",
     ],
 )
