@@ -1,19 +1,25 @@
 """Both ends of light and call tests on this machine: a responder, leases for it, a client that does as told."""
 
+import asyncio
 import contextlib
 import select
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agent.probe import Leases
+import msgspec
+
+from agent.probe import Leases, Result, Span, Target
+from agent.probes.throughput.engine import Terms
 from collector.responder import udp
 from collector.responder.admission import Admission, Capacity
 from collector.responder.udp import Server
 from tests.support.lending import SECRET, granted
 from wire.clock import SECOND, Instant
 from wire.lease import Grant, Purpose
+from wire.settings import ContractTerms, ResponderAt
 from wire.udp_opening import Opening
 from wire.udp_tests import Opened, Packet, Plan, decode, encode
 
@@ -111,3 +117,44 @@ class Client:
         if isinstance(answer, Opened):
             self.identity = answer.session
         return answer
+
+
+async def respond(host: str) -> None:
+    """A responder of its own process; until stdin ends."""
+    async with responding(host) as (server, _):
+        print(server.port, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+async def ask(test: str, host: str, port: int, down: int, up: int, seconds: float) -> list[Result]:
+    """One test of its own process."""
+    if test == "light":
+        from agent.probes.throughput.light import ENGINE
+
+        place = ResponderAt(id="hall", host=host, udp_port=port)
+        contract = ContractTerms(download=down, upload=up)
+        return await ENGINE.run(Terms(place, contract, Lender(down=2 * down, up=2 * up)))
+    from agent.probes.call import Call, CallSettings
+
+    settings = CallSettings(host=host, port=port, download=down, upload=up, seconds=seconds)
+    lender = Lender(down=2 * down, up=2 * up, seconds=20.0)
+    finding = await Call().measure(Target("hall", "", settings, lender), Span(0, 40))
+    whole = Result(
+        engine="call", direction="both", start=0, end=0, outcome=finding.outcome, reason=finding.reason,
+        facts=finding.facts,
+    )  # fmt: skip
+    return finding.results or [whole]
+
+
+def main() -> None:
+    """``respond HOST`` or ``light/call HOST PORT DOWN UP SECONDS``."""
+    if sys.argv[1] == "respond":
+        asyncio.run(respond(sys.argv[2]))
+        return
+    test, host, *numbers = sys.argv[1:]
+    port, down, up = (int(one) for one in numbers[:3])
+    print(msgspec.json.encode(asyncio.run(ask(test, host, port, down, up, float(numbers[3])))).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from agent.probes.throughput.light import ENGINE, Ran, judgement, rates, result
 from agent.probes.throughput.stream import Course
 from agent.udp_session import Silent, TurnedAway, unopened
 from tests.support.udp_ends import MBPS, Lender, responding
+from wire import udp_opening
 from wire.lease import Purpose
 from wire.reasons import Limit, Outcome, Reason
 from wire.settings import ContractTerms, ResponderAt
@@ -83,6 +84,15 @@ async def test_a_closed_port_is_a_silent_responder():
     found = await ENGINE.run(terms(port, Lender()))
     assert [(one.outcome, one.reason) for one in found] == [(Outcome.FAILED, Reason.RESPONDER_SILENT)] * 2
     assert found[0].facts["detail"] == "nothing listens there (ICMP port unreachable)"
+
+
+async def test_a_mute_port_is_a_silent_responder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(udp_opening, "PATIENCE", 200_000_000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        found = await ENGINE.run(terms(mute.getsockname()[1], Lender()))
+    assert [(one.outcome, one.reason) for one in found] == [(Outcome.FAILED, Reason.RESPONDER_SILENT)] * 2
+    assert found[0].facts["detail"] == "no answer"
 
 
 async def test_a_name_that_does_not_resolve_is_said():
