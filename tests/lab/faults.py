@@ -98,13 +98,15 @@ class Truth:
         with self._turn:
             self._faults.append(Fault(name, site, since, self.now() - since))
 
-    def end(self, name: str, site: str) -> None:
-        """Notes that it is whole again."""
+    def end(self, name: str, site: str) -> Fault:
+        """Notes that it is whole again; raises ``KeyError`` if it was not broken."""
+        now = self.now()
         with self._turn:
-            self._faults = [
-                one._replace(ended=self.now()) if (one.name, one.site, one.ended) == (name, site, None) else one
-                for one in self._faults
-            ]
+            for place, one in enumerate(self._faults):
+                if (one.name, one.site, one.ended) == (name, site, None):
+                    self._faults[place] = ended = one._replace(ended=now)
+                    return ended
+        raise KeyError(f"{name} of {site or 'the province'} is not broken")
 
     @property
     def faults(self) -> list[Fault]:

@@ -242,7 +242,7 @@ class Line:
             try:
                 process.stdin.write(words + "\n")
                 process.stdin.flush()
-            except OSError as problem:
+            except (OSError, ValueError) as problem:
                 raise LabFailed(f"the emulator is gone (exit {process.poll()}): {words}") from problem
             while (line := process.stdout.readline().strip()) != "ok":
                 if not line or line.startswith("error "):
@@ -254,6 +254,10 @@ class Line:
         """Ends the emulator and reads what it says of itself."""
         if self._process.poll() is None:
             self._process.terminate()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            self._process.stdin = None
         words, _ = self._process.communicate(timeout=10)
         self.held = {
             line.split()[0]: held_of(line) for line in words.splitlines() if " over_" in line or " packets=" in line

@@ -220,8 +220,7 @@ class Province:
             if (one.name, one.site) not in self._mends or fault not in ("", one.name) or site not in ("", one.site):
                 continue
             self._mends.pop((one.name, one.site))()
-            self.truth.end(one.name, one.site)
-            mended.append(one)
+            mended.append(self.truth.end(one.name, one.site))
         return mended
 
     def _break(self, fault: str, site: str, how: Mapping[str, float]) -> Callable[[], None]:

@@ -178,8 +178,7 @@ def _heal(province: Province, installed: Installation, fault: str, site: str) ->
     for one in province.truth.broken():
         if one.name == "agent" and fault in ("", "agent") and site in ("", one.site):
             installed.start_agent(one.site)
-            province.truth.end("agent", one.site)
-            back.append(one)
+            back.append(province.truth.end("agent", one.site))
     return back + province.heal(fault, site)
 
 
