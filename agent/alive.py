@@ -17,6 +17,7 @@ from wire.logs import Trouble
 
 EVERY = 5.0
 """Seconds between beats."""
+_MOST = 2**53
 _LENGTH = 128
 """Bytes, within one block: the line is changed in place."""
 
@@ -34,6 +35,8 @@ class Alive:
             words = self._path.read_text(encoding="ascii").split()
             boot, boottime, wall = words[0], int(words[1]), int(words[2])
         except (OSError, ValueError, IndexError):
+            return None
+        if not (0 <= boottime <= _MOST and abs(wall) <= _MOST):
             return None
         return Life(boot, boottime, wall, 0, False)
 

@@ -65,6 +65,7 @@ def _figures(window: Window) -> list[str]:
     found = [_duration(name, histogram) for name, histogram in window.durations.items() if histogram.count]
     found += [f"{name} {quantity(value, _unit(name))}" for name, value in window.values.items()]
     found += [f"{name} {quantity(count, _unit(name))}" for name, count in window.counts.items()]
+    found += [f"{state} for {quantity(seconds, 's')}" for state, seconds in window.states.items()]
     found += [f"{name}: {fact}" for name, fact in window.facts.items()]
     return found
 

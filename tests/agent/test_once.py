@@ -58,3 +58,20 @@ def test_a_line_says_what_whether_and_how_much() -> None:
         durations={"connect": Histogram.of([2_000_000]), "rtt": Histogram.of([1_000_000, 2_000_000, 9_000_000])},
     )
     assert lines([answered]) == [("tcp:a", "ok", "connect 2 ms, rtt 2 ms (at most 9 ms)")]
+
+
+def test_a_watcher_s_line_says_which_states_and_for_how_long() -> None:
+    window = Window(
+        boot="b",
+        start=0,
+        end=1,
+        wall_start=0,
+        wall_end=1,
+        probe="link",
+        target="link",
+        outcome=Outcome.OK,
+        counts={"attempts": 7},
+        states={"up": 5.0, "link": 2.0},
+        facts={"silent": "edge 2"},
+    )
+    assert lines([window]) == [("link:link", "ok", "attempts 7, up for 5 s, link for 2 s, silent: edge 2")]

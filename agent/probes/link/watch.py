@@ -86,6 +86,7 @@ class Watch:
         self._open: deque[Second] = deque()
         self._missed: Counter[str] = Counter()
         self._looks = 0
+        self._hindrance: Reason | None = None
         self._trace = ""
         self._owed = False
         """Whether a fault was told without its trace, which then follows in a window."""
@@ -102,12 +103,12 @@ class Watch:
         self._looking: asyncio.Task[None] | None = None
         self._tracing: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._changes = Changes(loop, self._look_at_routes)
         router = self._around.address("@beyond") == ROUTER
         self._out = await asyncio.to_thread(
             self._way_out, self._out._replace(way=self._out.way._replace(router=router))
         )
         self._routed = loop.time()
+        self._changes = Changes(loop, self._look_at_routes)
         return self
 
     async def __aexit__(
@@ -166,9 +167,10 @@ class Watch:
             self._open.append(Second(last + SECOND, None, self._out.way, Reason.NO_RESOURCES))
 
     def _ask(self, boottime: int) -> None:
-        hindrance = self._around.hindrance(self._out.interface, self._out.gateway) if self._out.way.routed else None
-        if hindrance is not None:
-            self._open.append(Second(boottime, None, self._out.way, hindrance))
+        if self._out.way.routed:  # without a route the machine stands where it stood
+            self._hindrance = self._around.hindrance(self._out.interface, self._out.gateway)
+        if self._hindrance is not None:
+            self._open.append(Second(boottime, None, self._out.way, self._hindrance))
             return
         look = Look(self._pinger, boottime, aims_of(self._out, self._others, self._names, self._around), self._heard)
         look.ask()

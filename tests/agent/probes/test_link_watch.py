@@ -373,6 +373,15 @@ def test_elsewhere_nothing_is_asked_and_the_reason_is_told() -> None:
     assert {(one.finding.outcome, one.finding.reason) for one in found} == {(Outcome.SKIPPED, Reason.NOT_ON_THIS_LINK)}
 
 
+def test_elsewhere_a_route_that_is_gone_is_no_fault_of_this_link() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.reason = lambda _: Reason.NOT_ON_THIS_LINK
+        world.faults = [Fault(20.3, 50, ALL, NO_ROUTE)]
+
+    found, _ = watched(70, prepare)
+    assert not [one for one in found if one.previous]
+
+
 def test_no_permission_says_what_to_do() -> None:
     found, _ = watched(130, lambda world: setattr(world, "faults", [Fault(0, 999, ALL, None, errno.EPERM)]))
     last = found[-1].finding
