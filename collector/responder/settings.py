@@ -44,7 +44,7 @@ class ResponderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         str,
         Meta(
             min_length=1,
-            description="the secret that it shares with the collector: a copy of responders/ID.key in the data folder there",
+            description="the secret it shares with the collector: a copy of responders/ID.key in its data folder",
             examples=["/etc/phrom/core.key"],
         ),
     ]

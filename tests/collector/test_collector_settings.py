@@ -89,8 +89,10 @@ def test_paths_are_meant_from_the_files_folder(tmp_path: Path) -> None:
         ),
         (
             "port: 1\nresponder:\n  bind: hall\n",
-            '3: responder.bind: found "hall", expected an IP address of this machine, such as 0.0.0.0, or nothing for '
-            "that of the collector",
+            (
+                '3: responder.bind: found "hall", expected an IP address of this machine, such as 0.0.0.0, or '
+                "nothing for that of the collector"
+            ),
         ),
         (
             "responder: {start: perhaps, sessions: 0, port: 8481}\n",
