@@ -61,7 +61,7 @@ class Seen(NamedTuple):
     seconds: float
     watches: tuple[str, ...]
     tests: tuple[Test, ...] = ()
-    """Recorded instead of the window, which then only sums up."""
+    """Recorded beside the window, which then only sums up."""
 
 
 class Moment(NamedTuple):
@@ -246,7 +246,7 @@ class Measuring:
     async def keep(self, seen: Seen) -> Window:
         """Records what was seen, and what changed by it; returns when it is safe."""
         window, assignment = seen.window, seen.assignment
-        records: list[Observation] = [*seen.tests] or [window]
+        records: list[Observation] = [window, *seen.tests]
         if seen.watches and window.outcome is Outcome.OK:
             before = self._facts.get(assignment.name, {})
             records += [_change(window, fact, before) for fact in changed_facts(seen.watches, before, window.facts)]

@@ -108,7 +108,7 @@ class Finding(msgspec.Struct, kw_only=True):
     states: dict[str, float] = {}
     facts: dict[str, str] = {}
     results: list[Result] = []
-    """What a test found. Where there are any, they are recorded as ``Test``s and the finding itself only sums up."""
+    """What a test found: recorded as a ``Test`` each, beside the window that sums them up."""
     learned: dict[str, str] = {}
     """Addresses for ``@name`` settings of other probes (``edge``); stays on this machine."""
 

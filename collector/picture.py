@@ -27,6 +27,8 @@ GRACE = 30 * SECOND
 """A window ends, is sealed, posted and committed; until this long after it was due it is not yet stale."""
 FIRST_GAP = 2 * MINUTE
 """How often a series is taken to report until two of its windows tell."""
+SELDOM = {"call": 60 * MINUTE}
+"""The same for probes that are known to report seldom: a call test runs once an hour."""
 LONGEST_GAP = 65 * MINUTE
 """A gap longer than this is a hole in the data, not a cadence."""
 VAGUE = 30 * SECOND
@@ -210,7 +212,8 @@ class Picture:
         series = self._series.setdefault(key.site, {})
         before = series.get(key)
         if before is None:
-            series[key] = made = SeriesNow(key, window, end, since or end - (window.end - window.start))
+            gap = SELDOM.get(key.probe, FIRST_GAP)
+            series[key] = made = SeriesNow(key, window, end, since or end - (window.end - window.start), gap)
             _watched(made, window, end)
             return
         if end <= before.end:

@@ -134,6 +134,16 @@ def test_series_that_the_settings_no_longer_assign_are_not_shown():
     assert len(found.series) == 1
 
 
+def test_a_call_test_is_known_to_run_once_an_hour_from_its_first_result_on():
+    call = Expected("call", "zoom", "zoom")
+    picture = seen(landed(NOW - 50 * MINUTE, window(call)), landed(NOW, window()))
+    assert picture.site("na-yung", NOW, [GATEWAY, call]).state is State.OK
+    later = NOW + 71 * MINUTE  # two hours after it, and nobody called again
+    picture.heard(BOX, later)
+    picture.landed([landed(later, window(), received=later)])
+    assert picture.site("na-yung", later, [GATEWAY, call]).doubts == ((Doubt.STALE, call),)
+
+
 def test_a_slow_cadence_is_learned_before_a_series_is_called_stale():
     picture = seen(landed(NOW - 10 * MINUTE, window()), landed(NOW, window()))
     series = picture.site("na-yung", NOW).series[0]
