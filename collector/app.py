@@ -8,12 +8,13 @@ import structlog
 from aiohttp import web
 
 from collector import api, ingest, leases, sites
-from collector.board import pages
+from collector.board import link_pages, pages
 from collector.gate import PRINCIPAL, Route, admit
 from collector.link_history import api as link_history
 from collector.problems import Refused, problem_response, wants_page
 from collector.prometheus import metrics, remote_read
 from collector.services import Services
+from collector.slots import api as slots
 from collector.store import CannotWrite
 from wire.settings import Problem
 
@@ -49,7 +50,7 @@ def create_app(services: Services, routes: Iterable[Route] | None = None) -> web
 
 def all_routes(services: Services | None = None) -> list[Route]:
     """Every route of the product. A module with routes offers ``routes(services)`` and is named here."""
-    modules = (ingest, api, leases, sites, link_history, pages, remote_read, metrics)
+    modules = (ingest, api, leases, sites, slots, link_history, pages, link_pages, remote_read, metrics)
     return [route for module in modules for route in module.routes(services)]
 
 

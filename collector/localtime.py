@@ -36,6 +36,11 @@ def date_text(instant: Instant, language: str, *, weekday: bool = False) -> str:
     return f"{day}ที่ {text}" if language == "th" else f"{day} {text}"
 
 
+def month_text(instant: Instant, language: str) -> str:
+    """The month of a moment: ``พ.ย. 2569``; in English ``Nov 2026``."""
+    return date_text(instant, language).partition(" ")[2]
+
+
 def clock_text(instant: Instant, language: str, *, seconds: bool = False) -> str:
     """``09.41 น.``, the official Thai way of writing a time of day; in English ``09:41``.
 

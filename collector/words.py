@@ -1,7 +1,7 @@
 """What codes are called: English source texts, marked for the catalogue, translated where they are shown."""
 
 from collector.picture import Doubt, State
-from wire.reasons import Outcome, Reason
+from wire.reasons import Limit, Outcome, Reason
 
 
 def _(text: str) -> str:
@@ -25,6 +25,7 @@ DOUBTS: dict[Doubt, str] = {
     Doubt.AGENT_CANNOT_MEASURE: _("the agent itself could not measure"),
     Doubt.WRONG_VANTAGE: _("not measured on this link"),
     Doubt.TIME_UNKNOWN: _("the agent's time is not known yet"),
+    Doubt.LINK_UNDECIDED: _("whether the link is up could not be told"),
 }
 
 OUTCOMES: dict[Outcome, str] = {
@@ -89,6 +90,18 @@ REASONS: dict[Reason, str] = {
     Reason.TOOL_MISSING: _("a program is missing on the agent's machine"),
     Reason.SUSPENDED: _("the machine was asleep"),
     Reason.NOT_SUPPORTED: _("not possible on the agent's machine"),
+    Reason.RESPONDER_SILENT: _("the responder does not answer"),
+    Reason.BROKEN_OFF: _("the test broke off before it was done"),
+    Reason.NO_LEASE: _("the collector or the responder gave no leave"),
+    Reason.NO_RESPONDER: _("there is no responder for this site"),
+    Reason.RESPONDER_BUSY: _("the responder was busy"),
+    Reason.BUDGET_SPENT: _("the month's data budget is used up"),
+    Reason.OUTSIDE_SERVICE_HOURS: _("outside service hours"),
+    Reason.CONTRACT_UNKNOWN: _("no contract is in force in the inventory"),
+    Reason.LINK_DOWN: _("the link was down"),
+    Reason.DELAY_ROSE: _("the delay rose, so the check stopped itself"),
+    Reason.LOSS_SEEN: _("packets were lost, so the check stopped itself"),
+    Reason.TOOL_FAILED: _("a program on the agent's machine failed"),
     Reason.UNRECOGNISED: _("a newer agent gives a reason that this collector does not know"),
 }
 
@@ -104,6 +117,7 @@ PROBES: dict[str, str] = {
     "sip": _("SIP service"),
     "ntp": _("Clock"),
     "host": _("Measuring machine"),
+    "link": _("Link watched second by second"),
 }
 
 TARGETS: dict[str, str] = {
@@ -114,6 +128,7 @@ TARGETS: dict[str, str] = {
     "machine": _("measuring machine"),
     "udp": _("outside world"),
     "clock": _("time server"),
+    "link": _("link to the internet"),
 }
 ANCHOR = _("reference host %(number)s")
 """What ``anchor-1`` is called."""
@@ -134,3 +149,28 @@ MEDIA: dict[str, str] = {
     "other": _("another kind of line"),
 }
 """What an agent's default route leaves by."""
+
+LIMITS: dict[Limit, str] = {
+    Limit.RESPONDER_CAPACITY: _("the responder cannot send or take so much"),
+    Limit.RESPONDER_CPU: _("the responder's machine was busy"),
+    Limit.RESPONDER_LINK_IN_USE: _("the responder's own line was in use"),
+    Limit.PORT_SPEED: _("the network port of the agent is slower than the contract"),
+    Limit.WIFI: _("measured over Wi-Fi"),
+    Limit.CPU_BUSY: _("the agent's machine was busy"),
+    Limit.RECEIVE_WINDOW: _("the receiving machine could not keep up"),
+    Limit.SEND_BUFFER: _("the sending machine could not keep up"),
+    Limit.CUT_SHORT: _("the test was cut short"),
+    Limit.FEW_WINDOWS: _("the test was too short to tell"),
+    Limit.CROSS_TRAFFIC: _("others used the link at the time"),
+    Limit.CROSS_TRAFFIC_UNSEEN: _("use of the link by others could not be ruled out"),
+    Limit.WRONG_VANTAGE: _("not measured on this link"),
+    Limit.WRONG_ROLE: _("measured by the room's machine"),
+    Limit.TIME_UNKNOWN: _("the time is not known yet"),
+    Limit.NO_LEASE: _("the collector or the responder gave no leave"),
+    Limit.ENGINE_NO_EVIDENCE: _("this way of testing is no evidence"),
+    Limit.CLIENT_COUNTED: _("the machine's own counters are missing"),
+    Limit.SENDER_IDLE: _("the sending machine paused"),
+    Limit.LOSS_BASED: _("the sending machine slowed down at lost packets"),
+    Limit.UNRECOGNISED: _("a newer agent gives a limit that this collector does not know"),
+}
+"""What made a test inconclusive."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from collector.board.charts import Point, chart
+from collector.board.link_pages import parts_of
 from collector.board.render import language_of, page
 from collector.board.standing import stands
 from collector.board.views import Day, Words, board_rows, facts, fault_lines, groups, main_duration, rival_agents
@@ -20,6 +21,7 @@ from collector.inventory.files import contract_on
 from collector.localtime import age_text, bangkok, clock_text, date_text
 from collector.picture import Expected, SitePicture, State
 from collector.services import Services
+from collector.slots.view import parts
 from collector.store import Source, query
 from collector.words import STATES
 from wire.clock import DAY, Instant
@@ -157,6 +159,7 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         one: str(request.rel_url.with_path(f"/sites/{site}/day.svg").with_query(_chart_query(one, language)))
         for one in (Expected(series.key.probe, series.key.target, series.key.platform) for series in picture.series)
     }
+    links = await parts_of(services, site, words, now)
     shown = picture.failing if picture.state is not State.SILENT else ()
     places = stands(services.vantages.of(site), picture, words, now)
     return page(
@@ -176,6 +179,8 @@ async def _site_page(request: web.Request, services: Services, template: str) ->
         facts=[*facts(picture, words, _about(listed, inventory, words, now), now), *places.facts],
         unconfirmed=places.unconfirmed,
         elsewhere=places.elsewhere,
+        links=links,
+        slots=parts(services.slots.book, services.slots.world(now), site, words, now),
         groups=groups(picture, days, charts, words, now),
     )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from collector.catalogue import catalogue
+from collector.link_history.shapes import State as LinkState
+from collector.link_words import LINK_STATES
 from collector.localtime import age_text, since_text
 from collector.picture import Doubt, Expected, SeriesNow, SitePicture, State
 from collector.rivals import rivals
@@ -20,7 +22,7 @@ LINES = 3
 """How many lines of faults the board gives a site before it says how many more there are."""
 MAIN = {"icmp": "rtt", "edge": "rtt", "dns": "lookup", "tcp": "connect", "tls": "handshake", "http": "whole"}
 """The duration that stands for a probe; another probe's is ``rtt`` or the first it has."""
-NEAREST = ("machine", "gateway", "edge", "resolver", "udp", "anchor-1", "anchor-2")
+NEAREST = ("machine", "link", "gateway", "edge", "resolver", "udp", "anchor-1", "anchor-2")
 LAYERS = ("gateway", "icmp", "edge", "dns", "stun", "tcp", "tls", "http", "sip")
 """Own targets by their distance and probes by their layer: in this order faults are told."""
 MUCH_BACKLOG = 20
@@ -114,6 +116,10 @@ class Words:
         """Why a window is not ``ok``; its outcome in a word where it gives no reason."""
         return self(REASONS[window.reason]) if window.reason else self(OUTCOMES[window.outcome])
 
+    def why(self, one: SeriesNow) -> str:
+        """Why a series is as it is: of a watched link its state, of all else its newest window's reason."""
+        return self(LINK_STATES[one.link_state]) if one.link_state is not None else self.reason(one.window)
+
     def doubt(self, doubt: Doubt, about: Expected) -> str:
         """Why something cannot be confirmed."""
         word = self(DOUBTS[doubt])
@@ -169,7 +175,7 @@ def fault_lines(faults: Iterable[SeriesNow], words: Words, now: Instant) -> list
     lines: dict[tuple[str, str], tuple[list[str], Instant]] = {}
     for one in nearest_first(faults):
         key = one.key
-        place, why = words.place(key.target, key.platform), words.reason(one.window)
+        place, why = words.place(key.target, key.platform), words.why(one)
         what = words.what(key.probe, key.target, key.platform)
         whats, since = lines.get((place, why), ([], one.since))
         lines[place, why] = ([*whats, what] if what.casefold() != place.casefold() else whats, min(since, one.since))
@@ -204,14 +210,25 @@ def groups(
     return [Group(title, [_series_row(one, days, charts, words, now) for one in rows]) for title, rows in found if rows]
 
 
+def shown_state(one: SeriesNow) -> State:
+    """The state in which a fresh series is shown."""
+    if one.link_state is None:
+        return OUTCOME_STATES[one.window.outcome]
+    if one.link_state is LinkState.UNKNOWN:
+        return State.UNKNOWN
+    return State.FAILING if one.failing else State.OK
+
+
 def _series_row(
     one: SeriesNow, days: Mapping[Expected, Day], charts: Mapping[Expected, str], words: Words, now: Instant
 ) -> SeriesRow:
     key = Expected(one.key.probe, one.key.target, one.key.platform)
     stale = one.stale(now)
-    state = State.UNKNOWN if stale else OUTCOME_STATES[one.window.outcome]
+    state = State.UNKNOWN if stale else shown_state(one)
     if stale:
         word = words(DOUBTS[Doubt.STALE])
+    elif one.link_state is not None:
+        word = words.why(one)
     elif one.window.outcome is Outcome.OK:
         word = words(OUTCOMES[Outcome.OK])
     else:
