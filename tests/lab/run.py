@@ -28,7 +28,8 @@ from tests.lab.installed import Installation, sites_of
 from tests.lab.path import LabFailed
 from tests.lab.province import SITE_FAULTS, WIDE_FAULTS, NoSuchFault, Province
 
-CONTROL = Path("/run/phrom-lab.sock")
+CONTROL = Path(os.environ.get("PHROM_LAB", "/run/phrom-lab.sock"))
+"""Where a running lab is talked to; ``PHROM_LAB`` names another place for a second one."""
 TRUTH = "truth.json"
 
 
