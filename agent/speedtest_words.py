@@ -60,6 +60,7 @@ LIMITS: dict[Limit, tuple[str, str]] = {
     Limit.ENGINE_NO_EVIDENCE: ("วิธีนี้ใช้เทียบเคียงเท่านั้น", "this engine is a cross-check only"),
     Limit.CLIENT_COUNTED: ("นับโดยโปรแกรม ไม่ใช่ระบบปฏิบัติการ", "counted by the program and not by the kernel"),
     Limit.SENDER_IDLE: ("ผู้ส่งส่งข้อมูลไม่ต่อเนื่อง", "the sender paused"),
+    Limit.LOSS_BASED: ("ผู้ส่งลดความเร็วลงเองเมื่อข้อมูลสูญหาย", "the sender slowed down at lost packets"),
     Limit.UNRECOGNISED: ("เหตุอื่น", "something else"),
 }
 

@@ -137,6 +137,9 @@ class Limit(StrEnum):
     """Counted by the application, not by the kernel's segment counts."""
     SENDER_IDLE = "sender_idle"
     """A sender had nothing to send for part of the time."""
+    LOSS_BASED = "loss_based"
+    """The sender slows down at every lost packet (cubic, reno), and the line's queue is so short that it loses many:
+    more might have passed."""
     UNRECOGNISED = "unrecognised"
 
     @classmethod

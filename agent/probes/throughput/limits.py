@@ -29,6 +29,8 @@ HELD_BACK = 0.1
 """Share of the time for which a window, a buffer or an allowance held a sender back."""
 SENDER_BUSY = 0.9
 """Share of the time in which each stream should have had something to send or to be acknowledged."""
+SHORT_QUEUE = 0.010
+"""Seconds of queue below which a sender that fears losses may leave part of a line unused."""
 CROSS = 0.1
 """Share of the contract that other traffic may take (FCC: a test is put off above it)."""
 
@@ -73,6 +75,10 @@ class Taken(NamedTuple):
     sndbuf_limited: float = 0.0
     busy: float = 1.0
     """Shares of the steady time, mean over the streams, as the sender's kernel tells."""
+    loss_based: bool = False
+    """Whether the sender's congestion control takes losses for a full line."""
+    queueing: float = 1.0
+    """Seconds by which the test's own load raised the round-trip time, median."""
     held: float = 0.0
     """Share of it for which the lease's allowance was used up, on either side."""
     ours: Effort = Effort()
@@ -123,6 +129,7 @@ def of_engine(taken: Taken, offer: Offer, contract: ContractTerms | None) -> tup
             Limit.FEW_WINDOWS: taken.windows < windows.FEWEST,
             Limit.CLIENT_COUNTED: not taken.kernel_counted,
             Limit.SENDER_IDLE: taken.busy < SENDER_BUSY,
+            Limit.LOSS_BASED: taken.loss_based and taken.queueing < SHORT_QUEUE,
         }
     )
 

@@ -1,6 +1,7 @@
 """From the readings of a direction to its result. Pure, but for the clock of a test that never began."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from agent.clock import boottime
 from agent.probe import Result
@@ -33,7 +34,7 @@ def of(run: Run, idle: Sequence[int], allowed: int, terms: Terms) -> Result:
     loaded = loaded_rtts(run.sender, found)
     if loaded:
         durations["rtt_loaded"] = Histogram.of(one * 1000 for one in loaded)
-    taken = taken_of(run, found, kernel=kernel)
+    taken = taken_of(run, found, idle, kernel=kernel)
     declared = terms.responder.capacity_down if run.direction is Direction.DOWN else terms.responder.capacity_up
     cross = cross_traffic(run.nearby, run.ours, run.segment, run.direction)
     return Result(
@@ -89,7 +90,7 @@ def _broken(run: Run, durations: dict[str, Histogram]) -> Result:
     )
 
 
-def taken_of(run: Run, found: Steady, *, kernel: bool) -> Taken:
+def taken_of(run: Run, found: Steady, idle: Sequence[int], *, kernel: bool) -> Taken:
     """What the limits are judged by."""
     first, last = _within(run.sender, found)
     lasted = max(1, last.at - first.at)
@@ -106,6 +107,8 @@ def taken_of(run: Run, found: Steady, *, kernel: bool) -> Taken:
         rwnd_limited=(last.rwnd_limited - first.rwnd_limited) / lasted / streams if streams else 0.0,
         sndbuf_limited=(last.sndbuf_limited - first.sndbuf_limited) / lasted / streams if streams else 0.0,
         busy=(last.busy - first.busy) / lasted / streams if streams else 1.0,
+        loss_based=congestion(run) not in ("bbr", ""),
+        queueing=queueing(loaded_rtts(run.sender, found), idle),
         held=max(_held(run.ours, found), _held(run.theirs, found)),
         ours=run.effort,
         theirs=run.told.effort if run.told else Effort(),
@@ -115,6 +118,16 @@ def taken_of(run: Run, found: Steady, *, kernel: bool) -> Taken:
 def loaded_rtts(sender: Sequence[Reading], found: Steady) -> list[int]:
     """Microseconds: the smoothed round-trip time of every stream at each of the sender's readings that count."""
     return [rtt for one in sender if found.begins <= one.at <= found.ends for rtt in one.rtts if rtt]
+
+
+def queueing(loaded: Sequence[int], idle: Sequence[int]) -> float:
+    """Seconds by which the load raised the round-trip time; as if the queue were long where nobody knows."""
+    return (median(loaded) - min(idle)) / 1e6 if loaded and idle else 1.0
+
+
+def congestion(run: Run) -> str:
+    """The sender's congestion control; empty where it is not known."""
+    return run.congestion or (run.told.congestion if run.told else "")
 
 
 def cross_traffic(
@@ -175,15 +188,14 @@ def _contract(run: Run, found: Steady, terms: Terms) -> dict[str, float]:
 
 
 def _facts(run: Run, found: Steady, *, kernel: bool) -> dict[str, str]:
-    congestion = run.congestion or (run.told.congestion if run.told else "")
     by = "receiver" if counted(run.receiver, run.sender) is run.receiver else "sender"
     facts = {
         "counted": f"{by}'s kernel" if kernel else f"{by}'s application",
         "segment": f"{run.segment:.0f}",
         "ramp": f"{found.begins / 1e6:.2f} s",
     }
-    if congestion:
-        facts["congestion"] = congestion
+    if congestion(run):
+        facts["congestion"] = congestion(run)
     return facts | _written(run)
 
 

@@ -41,6 +41,8 @@ def test_a_clean_test_has_none():
         (Limit.RECEIVE_WINDOW, {"rwnd_limited": 0.11}, {"rwnd_limited": 0.1}),
         (Limit.SEND_BUFFER, {"sndbuf_limited": 0.11}, {"sndbuf_limited": 0.1}),
         (Limit.SENDER_IDLE, {"busy": 0.89}, {"busy": 0.9}),
+        (Limit.LOSS_BASED, {"loss_based": True, "queueing": 0.009}, {"loss_based": True, "queueing": 0.010}),
+        (Limit.LOSS_BASED, {"loss_based": True, "queueing": 0.0}, {"loss_based": False, "queueing": 0.0}),
         (Limit.CUT_SHORT, {"cut": True}, {"cut": False}),
         (Limit.FEW_WINDOWS, {"windows": 3}, {"windows": 4}),
         (Limit.CLIENT_COUNTED, {"kernel_counted": False}, {"kernel_counted": True}),

@@ -155,6 +155,21 @@ def test_limits_come_from_the_right_numbers(changes: dict[str, Any], limit: Limi
     assert result(**changes).limits == (limit,)
 
 
+@pytest.mark.parametrize(
+    ("congestion", "rtt", "limits"),
+    [
+        ("cubic", 25_000, (Limit.LOSS_BASED,)),
+        ("reno", 25_000, (Limit.LOSS_BASED,)),
+        ("cubic", 30_200, ()),
+        ("bbr", 25_000, ()),
+        ("", 25_000, ()),
+    ],
+)
+def test_a_sender_that_fears_losses_on_a_short_queue(congestion: str, rtt: int, limits: tuple[Limit, ...]):
+    theirs = [msgspec.structs.replace(one, rtts=(rtt, rtt)) for one in sender()]
+    assert result(theirs=theirs, told=ended(congestion=congestion)).limits == limits
+
+
 def test_a_sender_without_work_is_idle():
     lazy = [msgspec.structs.replace(one, busy=one.busy // 2) for one in sender()]
     assert result(theirs=lazy).limits == (Limit.SENDER_IDLE,)
