@@ -149,6 +149,10 @@ def test_the_key_is_not_in_the_token() -> None:
     assert bytes.fromhex(made.key) not in base64.urlsafe_b64decode(made.token.partition(".")[2] + "==")
 
 
+def test_each_lease_has_a_key_of_its_own() -> None:
+    assert len({key_of(f"{number:016x}", SECRET) for number in range(100)}) == 100
+
+
 def test_ids_are_random() -> None:
     assert len({new_id() for _ in range(1000)}) == 1000
 

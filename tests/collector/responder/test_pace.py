@@ -51,11 +51,19 @@ def test_a_direction_of_no_rate_lets_nothing_pass_and_a_trickle_lets_a_packet() 
     assert Pace(1000, 10**9, 0).allows(LEAST, 0, 0)
 
 
-def test_a_clock_that_is_set_back_gives_nothing_away() -> None:
+def test_a_trickle_may_send_some_packets_at_once() -> None:
+    pace = Pace(50_000, 10**9, 0)
+    assert pace.allows(160, 0, 0)
+    assert pace.allows(160, LEAST - 160, 0)
+    assert not pace.allows(160, LEAST, 0)
+
+
+def test_a_clock_that_is_set_back_gives_nothing_away_and_takes_nothing() -> None:
     pace = Pace(RATE, 10**9, 10 * SECOND)
     assert pace.allows(100_000, 0, 10 * SECOND)
     assert not pace.allows(1, 100_000, 5 * SECOND)
     assert not pace.allows(50_000, 100_000, 10 * SECOND + 10)
+    assert pace.allows(50_000, 100_000, 10 * SECOND + SECOND // 20 + 10)
 
 
 @given(st.lists(st.tuples(st.integers(0, SECOND), st.integers(1, 100_000)), max_size=60))
