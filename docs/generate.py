@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from agent.probe import ProbeInfo
 from wire.yaml_scalars import in_words
 from wire.yaml_words import LIMITS, type_words, unwrapped
 
@@ -218,16 +219,16 @@ def probes() -> str:
         "",
         _generated("agent/probes/"),
         "",
-        "A probe measures one thing on one target. Every figure is what the probe's file states; the inventory may set",
-        "another cadence. Load classes: `trickle` runs always, `call` until a meeting's doors open, `light` and `full`",
-        "outside quiet time.",
+        "A probe measures one thing on one target; one that watches looks all the time and tells of every change at",
+        "once. Every figure is what the probe's file states; the inventory may set another cadence. Load classes:",
+        "`trickle` runs always, `call` until a meeting's doors open, `light` and `full` outside quiet time.",
         "",
         "| Probe | Measures | Every | Window | Load | Costs | Needs |",
         "|---|---|---|---|---|---|---|",
     ]
     for info in infos:
         window = f"{info.window:g} s" if info.window else "as long as it takes"
-        cells = [f"[`{info.name}`](#{info.name})", info.summary, f"{info.every:g} s", window, info.load.value]
+        cells = [f"[`{info.name}`](#{info.name})", info.summary, _cadence(info), window, info.load.value]
         lines.append("| " + " | ".join(_cell(one) for one in [*cells, info.costs, info.needs.value]) + " |")
     for info in infos:
         lines += ["", f"## {info.name}", "", info.summary, ""]
@@ -243,6 +244,11 @@ def probes() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cadence(info: ProbeInfo) -> str:
+    """How often it measures, in words."""
+    return "watches" if info.watcher else f"{info.every:g} s"
+
+
 def readme() -> str:
     """The README with its table of probes as they are now; the rest of it stays as written."""
     from agent.probe import Right, known, load
@@ -250,7 +256,7 @@ def readme() -> str:
     lines = ["| Probe | Measures | Every | Needs | Costs |", "|---|---|---|---|---|"]
     for info in map(load, known()):
         needs = "ICMP socket" if info.needs is Right.ICMP_SOCKET else "nothing"
-        cells = [f"`{info.name}`", info.summary.rstrip("."), f"{info.every:g} s", needs, info.costs]
+        cells = [f"`{info.name}`", info.summary.rstrip("."), _cadence(info), needs, info.costs]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     before, mark, rest = _held(README).partition(PROBES_BEGIN)
     _, end, after = rest.partition(PROBES_END)

@@ -79,10 +79,7 @@ def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list
         return calls
     watched = {
         "anchors": [{"id": one.id, "address": one.address} for one in inventory.anchors],
-        "responders": [
-            {"id": one.id, "host": one.host or "@collector", "port": one.tcp_port}
-            for one in responders_of(inventory, site)
-        ],
+        "responders": [{"id": one.id, "host": one.host or "@collector"} for one in responders_of(inventory, site)],
     }
     link = Assignment(probe="link", target="link", evidence=True, settings=watched)
     return [link, *stamp_assignments(inventory, site), *calls]

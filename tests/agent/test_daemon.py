@@ -138,6 +138,8 @@ async def test_killed_at_any_instant_nothing_is_lost_or_twice(tmp_path: Path) ->
         await asyncio.wait_for(box.collector.until(lambda: notes(box.collector).count(Event.STARTED) == 4), 30)
         assert await box.end(signal.SIGTERM) == 0
         assert notes(box.collector).count(Event.UNCLEAN_STOP_FOUND) == 3
+        alive = await asyncio.to_thread((box.state.folder / "alive").read_text, "ascii")
+        assert int(alive.split()[1]) > 0
         numbers = defaultdict(list)
         for batch in box.collector.batches():
             numbers[batch.name].append(batch.seq)

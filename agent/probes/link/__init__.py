@@ -9,27 +9,28 @@ from typing import Annotated
 
 import msgspec
 
-from agent.addresses import Host, Port
+from agent.addresses import Host
 from agent.probe import Right, Sighting, Span, Surroundings, Target, watcher
 from agent.probes.icmp.pinger import Pinger
 from agent.probes.link.aims import Others, Out, way_out
 from agent.probes.link.watch import Watch
 from wire.meetings import Load
 
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
 
 class AnchorAt(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """An address beyond the provider."""
 
-    id: str
+    id: Annotated[Id, msgspec.Meta(description="how changes and windows name it", examples=["anchor-1"])]
     address: Host
 
 
 class FarEnd(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A responder of ours."""
 
-    id: str
+    id: Annotated[Id, msgspec.Meta(description="its name; changes and windows say `responder:ID`", examples=["hall"])]
     host: Host
-    port: Port = 8481
 
 
 class LinkSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -85,6 +85,8 @@ def test_reasons_of_not_knowing() -> None:
     assert classify(seen("gateway", ", ".join(list(KINDS)[1:]))).reason is Reason.NOT_LEARNED_YET
     unsent = tuple(Asked(role, kind, unsent=Reason.NO_PERMISSION) for role, kind in KINDS.items())
     assert classify(Seen(unsent, Way(), ALL_KNOWN)) == Verdict(State.UNKNOWN, Reason.NO_PERMISSION)
+    unplugged = ROUTER._replace(carrier=False)
+    assert classify(Seen(unsent, unplugged, ALL_KNOWN)).state is State.LINK, "no carrier explains it"
     one_sent = (*unsent[:-1], Asked("collector", Kind.OURS))
     assert classify(Seen(one_sent, Way(), Known(True, True))).state is State.LINK
 

@@ -54,6 +54,7 @@ def play(seconds: str, *, final_after: int = 3) -> tuple[History, list[Turn], in
         ("uuulllppp", [(0, "up"), (3, "link"), (6, "provider")]),
         ("uuulllppuuu", [(0, "up"), (3, "link"), (6, "provider"), (8, "up")]),
         ("uuulllpuuu", [(0, "up"), (3, "link"), (6, "up")]),
+        ("aaaulp", [(0, "lan"), (3, "provider")]),
         ("uuuccc", [(0, "up"), (3, "collector")]),
         ("uuu?uuu", [(0, "up"), (3, "unknown"), (4, "up")]),
         ("uuul?uuu", [(0, "up"), (3, "unknown"), (5, "up")]),
