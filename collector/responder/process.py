@@ -32,6 +32,8 @@ log = structlog.get_logger("responder")
 
 REPORT_EVERY = 5.0
 """Seconds from one line about itself to the next."""
+EXPIRE_EVERY = 1.0
+"""Seconds between looks which sessions are over."""
 STOPPING = 5.0
 """Seconds that the servers get to close."""
 
@@ -123,7 +125,7 @@ class Responder:
 
     async def _expire(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(EXPIRE_EVERY)
             assert self.admission is not None  # noqa: S101 - it is open
             self.admission.expire(self._now())
 

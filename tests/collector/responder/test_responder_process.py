@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from collector.responder import process as module
 from collector.responder.beside import COMMAND
 from collector.responder.keys import ensure_key
 from collector.responder.process import CannotServe, Responder
@@ -77,6 +78,22 @@ async def test_it_reports_what_its_ledger_says(tmp_path: Path) -> None:
             {"call": 10},
             {},
         )
+
+
+async def test_sessions_that_are_over_give_their_room_back_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXPIRE_EVERY", 0.001)
+    made = await asyncio.to_thread(settings, tmp_path)
+    times = [NOW]
+    async with Responder(made, lambda: times[0]) as responder:
+        assert responder.admission is not None
+        session = opened(responder.admission, granted(Purpose.CALL, secret=responder.admission.secret))
+        times[0] = session.ends()
+        async with asyncio.timeout(30):
+            while not session.closed:  # noqa: ASYNC110 - the responder's own chore is waited for
+                await asyncio.sleep(0.001)
+        assert responder.report().sessions == {}
 
 
 async def test_a_taken_port_and_a_bad_key_are_told_and_nothing_stays_open(tmp_path: Path) -> None:
