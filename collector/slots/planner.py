@@ -137,6 +137,8 @@ def plan_one(
     else:
         earliest = max(earliest, _rested(need, rules))
     free = _free(line, far, taken, rates, rules, Span(earliest, month.end))
+    if not rules.office_hours:
+        free = _calm(line, free, rules)
     if not free:
         return None
     kind, attempt = Kind.RANDOM, 0
@@ -219,17 +221,21 @@ def preferred(line: Line, free: Sequence[Span], samples: float, rules: Rules) ->
     """Without office hours, unless what is left would not suffice."""
     if not free or line.office is None:
         return list(free)
-    office = of_service(Span(free[0].start, free[-1].end), line.office, rules.zone)
-    evenings = busy(Span(free[0].start, free[-1].end), rules)
-    calm = without(free, without(office, evenings))
+    calm = _calm(line, free, rules)
     enough = 2 * rules.least_gap * max(1.0, samples)
     return list(free) if rules.office_hours and total(calm) < enough else calm
 
 
+def _calm(line: Line, free: Sequence[Span], rules: Rules) -> list[Span]:
+    """Without office hours; those that are busy hours too are tested all the same."""
+    if not free or line.office is None:
+        return list(free)
+    whole = Span(free[0].start, free[-1].end)
+    return without(free, without(of_service(whole, line.office, rules.zone), busy(whole, rules)))
+
+
 def _drawn(line: Line, free: Sequence[Span], need: Need, rules: Rules, earliest: Instant, rng: Random) -> Instant:
     room = preferred(line, free, need.samples, rules)
-    if not room:  # office hours are all there is, and they are not to be used
-        room = list(free) if rules.office_hours else []
     evenings = busy(Span(free[0].start, free[-1].end), rules)
     in_busy, rest = within(room, evenings), without(room, evenings)
     deadline = max(free[-1].end - SPARE_DAYS, earliest + CATCH_UP)
@@ -243,7 +249,7 @@ def _drawn(line: Line, free: Sequence[Span], need: Need, rules: Rules, earliest:
     last = need.last if need.last is not None else earliest
     limit = max(earliest + OVERDUE, last + rules.longest_gap)
     if start is None or start > limit:
-        start = _by(room or free, limit, rng)
+        start = _by(room, limit, rng)
     return start
 
 
