@@ -16,8 +16,6 @@ from wire.reasons import Limit
 LATELY = 3 * DAY
 FEW = 5
 """Tests or slots below which nothing is concluded from their share of good ones."""
-USUAL = 0.9
-"""Share of tests that turn out valid, until a link's own say."""
 LOST = 0.2
 """If fewer of the last days' slots were measured, no more is expected."""
 
@@ -79,15 +77,17 @@ def _direction(
     evening = sum(in_busy_hours(one.at or one.start, rules) for one in valid)
     why: list[tuple[Why, str]] = []
     more, more_busy = _to_come(book, line, fars, rules, month, now, slots, why)
-    share = len(valid) / len(tests) if len(tests) >= FEW else USUAL
+    raw = len(valid) / len(tests) if tests else 1.0
+    # the planner makes up for what was not valid by the same figure; a link that gives next to nothing is believed
+    share = (len(valid) + 4) / (len(tests) + 4) if len(tests) < FEW or raw >= LOST * 2 else raw
     far = choose(line, fars)
     if far is not None and line.terms is not None and direction not in provable(line.terms, far):
-        share = len(valid) / len(tests) if len(tests) >= FEW else 0.0
+        share = raw if len(tests) >= FEW else 0.0
         why.insert(0, (Why.RESPONDER, far.id))
     expected = len(valid) + int(share * more)
     expected_busy = evening + int(share * more_busy)
     enough = expected >= rules.samples and expected_busy >= rules.busy_samples
-    if not enough and len(tests) >= FEW and share < LOST * 2 and not any(one is Why.RESPONDER for one, _ in why):
+    if not enough and len(tests) >= FEW and raw < LOST * 2 and not any(one is Why.RESPONDER for one, _ in why):
         why.append(_of_limits(tests, direction))
     if not enough and not why:
         why.append((Why.TOO_LATE, ""))
