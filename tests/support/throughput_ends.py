@@ -1,7 +1,7 @@
 """Both ends of a throughput test as processes of their own, for lines between namespaces; leases without a collector.
 
 python -m tests.support.throughput_ends respond HOST [--port N]       prints "ready PORT", serves until stdin ends
-python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results as a line of JSON
+python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results of each run as a line of JSON
 """
 
 import argparse
@@ -111,13 +111,18 @@ def main() -> None:
     words.add_argument("--contract-down", type=float, default=200e6)
     words.add_argument("--contract-up", type=float, default=80e6)
     words.add_argument("--directions", default="down+up")
+    words.add_argument("--runs", type=int, default=1)
+    words.add_argument("--pause", type=float, default=0.3, help="seconds between two runs")
     given = words.parse_args()
     if given.end == "respond":
         asyncio.run(respond(given.host, given.port))
         return
     contract = ContractTerms(download=round(given.contract_down), upload=round(given.contract_up))
-    found = asyncio.run(measure(given.host, given.port, round(given.down), round(given.up), given.directions, contract))
-    print(msgspec.json.encode(found).decode())
+    rates = round(given.down), round(given.up)
+    for number in range(given.runs):
+        time.sleep(given.pause if number else 0)
+        found = asyncio.run(measure(given.host, given.port, *rates, given.directions, contract))
+        print(msgspec.json.encode(found).decode(), flush=True)
 
 
 if __name__ == "__main__":
