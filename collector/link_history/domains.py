@@ -5,6 +5,7 @@ that a report names the rule that it was made by.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from collector.link_history.outages import Outage
@@ -38,7 +39,9 @@ def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
     said = outage.state
     if said not in BEYOND:
         return Judged(said, RULE, "own_network")  # a fault of the site's own is never the provider's
-    together = sum(_fell(history, outage) for history in others.values())
+    seen = outage.before in (Kind.UP, Kind.DOWN)
+    fell = _fell if seen else _was_down  # a beginning that nobody saw is not compared with others
+    together = sum(fell(history, outage) for history in others.values())
     watched = sum(_watched(history, outage.start) for history in others.values())
     if together >= FEWEST and together >= SHARE * watched:
         return Judged(State.PROVIDER, RULE, "fell_together", together, watched)
@@ -48,13 +51,20 @@ def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
 
 
 def _fell(history: Sequence[Interval], outage: Outage) -> bool:
-    """Whether a link went down beyond its site together with this one."""
+    """Whether a link was seen to go down beyond its site together with this one. One that was down when somebody began
+    to look, after an agent's start for instance, may have fallen long before."""
     return any(
         one.state in BEYOND
         and abs(one.start - outage.start) <= TOGETHER + one.error + outage.error
-        and (not place or history[place - 1].state not in BEYOND)
-        for place, one in enumerate(history)
+        and before.kind in (Kind.UP, Kind.DOWN)
+        and before.state not in BEYOND
+        for before, one in pairwise(history)
     )
+
+
+def _was_down(history: Sequence[Interval], outage: Outage) -> bool:
+    """Whether a link was down beyond its site when this one was found to be."""
+    return any(one.state in BEYOND and one.start <= outage.start < one.end for one in history)
 
 
 def _watched(history: Sequence[Interval], moment: Instant) -> bool:

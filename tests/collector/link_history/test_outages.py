@@ -101,6 +101,7 @@ def other(kind: str, at: float = 100) -> list[Interval]:
         OWN: history((100, "up"), (100, "lan"), (100, "up")),
         "long down": history((20, "up"), (200, "link"), (100, "up")),
         "silent": history((50, "up"), (300, "silent")),
+        "found down": history((100, "agent_crashed"), (100, "link"), (100, "up")),
     }[kind]
 
 
@@ -116,6 +117,7 @@ TABLE: list[tuple[str, list[str], str, str]] = [
     ("link", [LATER, LATER, LATER], "link", "as_the_agent_says"),
     ("link", ["long down", "long down", "long down"], "link", "as_the_agent_says"),
     ("link", [OWN, OWN, OWN], "link", "as_the_agent_says"),
+    ("link", ["found down", "found down", "found down"], "link", "as_the_agent_says"),
     ("link_or_provider", [], "link_or_provider", "as_the_agent_says"),
     ("link_or_provider", [UP], "link", "others_were_up"),
     ("link_or_provider", ["silent"], "link_or_provider", "as_the_agent_says"),
@@ -133,6 +135,16 @@ def test_the_table_of_rule_1(said: str, others: list[str], domain: str, reason: 
     one = Outage((Interval(EPOCH + 100 * SECOND, EPOCH + 200 * SECOND, State(said)),), Kind.UP, Kind.UP)
     found = judge(one, {str(number): other(kind) for number, kind in enumerate(others)})
     assert (found.domain, found.reason, found.rule) == (State(domain), reason, RULE)
+
+
+def test_a_beginning_that_nobody_saw_is_compared_with_who_was_down_then() -> None:
+    """The agent started in the middle of an outage: others may have fallen long before it could see its own."""
+    parts = (Interval(EPOCH + 100 * SECOND, EPOCH + 200 * SECOND, State.LINK),)
+    one = Outage(parts, Kind.UNMEASURED, Kind.UP)
+    down, fresh = other("long down"), other(DOWN, 101)
+    assert judge(one, {"a": down, "b": down}) == Judged(State.PROVIDER, RULE, "fell_together", 2, 2)
+    assert judge(one, {"a": fresh, "b": fresh}).reason == "as_the_agent_says"
+    assert judge(one, {"a": down, "b": down, "c": other(UP), "d": other(UP), "e": other(UP)}).domain is State.LINK
 
 
 def test_together_means_within_ten_seconds_and_both_errors() -> None:
