@@ -31,8 +31,10 @@ class Server:
     def __init__(self, sock: socket.socket, admission: Admission, now: Callable[[], Instant]) -> None:
         self._socket = sock
         self._now = now
-        self._estimate = clock_state().estimate()
-        self._looked = now()
+        self.look = clock_state
+        """How the clock's state is seen."""
+        self._estimate: ErrorEstimate | None = None
+        self._looked = 0
         self.reflector = Reflector(admission, Cookies(secrets.token_bytes(32)), time.time_ns, self._clock_estimate)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -46,8 +48,8 @@ class Server:
 
     def _clock_estimate(self) -> ErrorEstimate:
         now = self._now()
-        if abs(now - self._looked) >= LOOK:
-            self._estimate, self._looked = clock_state().estimate(), now
+        if self._estimate is None or abs(now - self._looked) >= LOOK:
+            self._estimate, self._looked = self.look().estimate(), now
         return self._estimate
 
     def _readable(self) -> None:

@@ -6,6 +6,7 @@ window found; :mod:`flow` alone touches the world.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -15,6 +16,7 @@ from agent.neterrors import Unresolved, finding_of
 from agent.probe import Finding, Span, Target, probe
 from agent.probes.stamp.findings import finding
 from agent.probes.stamp.flow import Flow
+from wire.kernel_clock import ClockState, clock_state
 from wire.meetings import Load
 
 RESOLVE = 8.0
@@ -35,7 +37,8 @@ class Stamp:
 
     Settings = StampSettings
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], ClockState] = clock_state) -> None:
+        self._look = look
         self._flows: dict[tuple[str, StampSettings], Flow] = {}
 
     async def measure(self, target: Target, span: Span) -> Finding:
@@ -75,7 +78,7 @@ class Stamp:
         if held is not None and held.free:
             held.aim(addresses)
             return held
-        made = Flow(addresses, settings.responder)
+        made = Flow(addresses, settings.responder, self._look)
         if held is None:
             self._tidy()
             self._flows[name, settings] = made

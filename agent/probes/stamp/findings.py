@@ -77,7 +77,8 @@ def _add_delays(
 ) -> None:
     """Jitter is that of the worse way; where the clocks contradict each other, that of the round trip."""
     tally = window.tally
-    seen = ways(tally.transits)
+    kept = _kept(window, peer) == ""
+    seen = ways(tally.transits, kept=kept)
     rtts = [one.rtt for one in tally.transits]
     if seen.stepped:
         facts["one_way"] = "clock_set"
@@ -119,11 +120,15 @@ def _add_one_way(
 
 def _unfit(window: Window, peer: ErrorEstimate | None) -> str:
     """Why one-way delays would say nothing; empty where they say something."""
-    if window.stepped:
-        return "clock_set"
-    if not window.own or not all(one.synchronised for one in window.own):
-        return "own_clock_unsynchronised"
-    if peer is None or not peer.synchronised:
-        return "responder_clock_unsynchronised"
+    why = "clock_set" if window.stepped else _kept(window, peer)
+    if why or peer is None:
+        return why
     bound = max(one.error for one in window.own) + peer.nanoseconds
     return "" if bound <= ONE_WAY_LIMIT else f"clocks_off_by_{bound // 1_000_000}_ms"
+
+
+def _kept(window: Window, peer: ErrorEstimate | None) -> str:
+    """Which clock nobody keeps right; empty where both are kept."""
+    if not window.own or not all(one.synchronised for one in window.own):
+        return "own_clock_unsynchronised"
+    return "" if peer is not None and peer.synchronised else "responder_clock_unsynchronised"

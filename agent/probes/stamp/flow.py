@@ -14,7 +14,7 @@ from agent.probes.stamp.ledger import Tally
 from agent.probes.stamp.session import Arrived, Clocks, Instant, Sender
 from wire.kernel_clock import ClockState, clock_state
 from wire.lease import Purpose
-from wire.stamp_socket import connected, receive
+from wire.stamp_socket import connected, left_at, receive
 
 INTERVAL = 0.1
 """Seconds from one packet to the next: ten a second are 11 kbit/s each way, below what a meeting would notice."""
@@ -162,16 +162,16 @@ class Flow:
         if self._loop.time() >= self._end - 1e-3:
             self._finish(window)
             return
-        self._look(window)
-        self._send(window)
+        moment = now()
+        self._look(window, moment)
+        self._send(window, moment)
         passed = (self._loop.time() - self._zero) / INTERVAL
         self._step = max(self._step, int(passed - SPREAD)) + 1
         self._due = self._zero + (self._step + self._random.random() * SPREAD) * INTERVAL
         self._timer = self._loop.call_at(min(self._due, self._end), self._tick)
 
-    def _look(self, window: Window) -> None:
+    def _look(self, window: Window, moment: Instant) -> None:
         """At the clocks, the lease and our own address."""
-        moment = now()
         if abs(moment.offset - window.offset) > TIME_SET:
             window.stepped = True
             window.offset = moment.offset
@@ -200,14 +200,19 @@ class Flow:
         finally:
             self._borrowing = None
 
-    def _send(self, window: Window) -> None:
-        self._knock(window)
-        packet = self.sender.packet(window.tally, now())
-        if packet is not None and self._out(packet) in _OURS:
+    def _send(self, window: Window, moment: Instant) -> None:
+        self._knock(window, moment)
+        moment = now()
+        packet = self.sender.packet(window.tally, moment)
+        if packet is None:
+            return
+        if self._out(packet) in _OURS:
             self.sender.unsent(window.tally)
+        elif self._socket is not None:
+            self.sender.left(left_at(self._socket), moment)
 
-    def _knock(self, window: Window) -> None:
-        opening = self.sender.poll(now())
+    def _knock(self, window: Window, moment: Instant) -> None:
+        opening = self.sender.poll(moment)
         if opening is None:
             return
         window.knocked = True
@@ -258,16 +263,21 @@ class Flow:
         if self._socket is None:
             return
         try:
-            for one in receive(self._socket):
+            for one in receive(self._socket, 1):  # seldom is there a second one, and it wakes us again
                 self._hear(Arrived(one.raw, one.at))
+                return
+            left_at(self._socket)  # a stamp that came late, which would wake us for ever
         except OSError as problem:
             self._trouble = self._trouble._replace(problem=problem)
 
     def _hear(self, arrived: Arrived) -> None:
         tally = self._window.tally if self._window else None
-        changed = self.sender.hear(arrived, now(), tally)
+        moment = now()
+        changed = self.sender.hear(arrived, moment, tally)
         if changed is None and self._window is not None:
-            self._knock(self._window)  # an opening has a next step, which need not wait for the next packet's time
+            self._knock(
+                self._window, moment
+            )  # an opening has a next step, which need not wait for the next packet's time
         if changed is not None and not changed.waiting:
             for window, end in self._ends.items():
                 if window.tally is changed and window is not self._window:

@@ -150,6 +150,12 @@ class Run:
         tally.add(self, number, at)
         return number
 
+    def left(self, at: int) -> None:
+        """The packet numbered last left at ``at``, as the kernel knows better than whoever handed it over."""
+        packet = self._packets.get(self.next - 1)
+        if packet is not None:
+            packet.at = at
+
     def unsend(self, tally: Tally) -> None:
         """The packet numbered last never left: its number is free again."""
         self.next -= 1

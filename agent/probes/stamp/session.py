@@ -25,6 +25,8 @@ RENEW = 1 / 3
 """Share of its life that a lease has left when the next one is asked for: hours, for the collector may be away."""
 MARGIN = 30_000_000_000
 """Nanoseconds before its end at which a lease is no longer used: the responder's clock may be a little ahead."""
+LONGEST_SENDING = 1_000_000_000
+"""Nanoseconds from a packet's writing to its leaving; what seems longer was a wall clock that was set."""
 PATIENT = frozenset({"busy", "too_many_of_source", "too_many_failures"})
 """Denials after which the same lease is shown again; after any other it is worthless."""
 
@@ -138,7 +140,8 @@ class Sender:
             self.session = None
         if self._loan is not None and now.boot >= self._loan.ends:
             self._loan = self._opening = None
-        self._former = [one for one in self._former if now.steady - one.heard < 2 * TIMEOUT]
+        if self._former:
+            self._former = [one for one in self._former if now.steady - one.heard < 2 * TIMEOUT]
 
     def packet(self, tally: Tally, now: Instant) -> bytes | None:
         """The next test packet, counted in ``tally`` as sent now; ``None`` while no session is open."""
@@ -147,6 +150,12 @@ class Sender:
             return None
         number = session.run.send(tally, now.steady)
         return stamp.write_sender(SenderPacket(number, now.real, self._estimate(), session.ssid), session.key)
+
+    def left(self, stamp_of_kernel: int, now: Instant) -> None:
+        """When the packet given last at ``now`` really left, by the kernel; 0 where it did not say."""
+        took = stamp_of_kernel - now.real
+        if self.session is not None and 0 <= took < LONGEST_SENDING:
+            self.session.run.left(now.steady + took)
 
     def unsent(self, tally: Tally) -> None:
         """The packet given last did not leave this machine, for a reason of its own."""
@@ -251,12 +260,13 @@ class Clocks:
 
     def __init__(self, look: Callable[[], ClockState]) -> None:
         self._look = look
-        self.own = look()
+        self.look()
 
     def look(self) -> None:
         """Asks the kernel again."""
         self.own = self._look()
+        self._estimate = self.own.estimate()
 
     def estimate(self) -> ErrorEstimate:
         """What our packets say."""
-        return self.own.estimate()
+        return self._estimate

@@ -33,13 +33,13 @@ class Ways(NamedTuple):
     """The clocks contradict each other within the window: nothing is to be said of one way alone."""
 
 
-def ways(transits: Sequence[Transit]) -> Ways:
-    """The delays each way, less the drift of the clocks against each other.
+def ways(transits: Sequence[Transit], *, kept: bool) -> Ways:
+    """The delays each way; where the clocks are not both ``kept`` right, less their drift against each other.
 
     Whatever the constant is, no delay is negative: so ``-down`` is never above it and ``up`` never below. Where the
     window's transits allow no constant at all, a clock was set meanwhile.
     """
-    drift = _drift(transits)
+    drift = 0.0 if kept else _drift(transits)
     zero = transits[0].steady if transits else 0
     lag = [round((one.steady - zero) * drift) for one in transits]
     up = [one.up - late for one, late in zip(transits, lag, strict=True)]

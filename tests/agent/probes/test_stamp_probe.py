@@ -1,48 +1,21 @@
 """The probe against the real reflector over loopback: windows, leases that are not given, silent responders."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from agent.probe import Finding, LeaseRefused, Span, Target, load, unknown_measures
 from agent.probes.stamp import Stamp, StampSettings, flow
-from agent.probes.stamp.flow import Flow
 from collector.responder.admission import Admission, Capacity
 from collector.responder.stamp import Server, serve
-from tests.support.lending import SECRET, granted
-from wire.clock import SECOND
+from tests.support.lending import SECRET
+from tests.support.stamp_lender import Lender, now
 from wire.kernel_clock import ClockState
-from wire.lease import Grant, Purpose
 from wire.measures import MEASURES
 from wire.reasons import Outcome, Reason
 
 GOOD_CLOCK = ClockState(True, 2_000_000)
-
-
-def now() -> int:
-    return time.time_ns() // 1000
-
-
-class Lender:
-    """Lends at once, or refuses."""
-
-    def __init__(self, refusal: LeaseRefused | None = None, secret: bytes = SECRET, seconds: float = 3600.0) -> None:
-        self.refusal = refusal
-        self.secret = secret
-        self.seconds = seconds
-        self.asked = 0
-
-    async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:
-        assert (purpose, responder) == (Purpose.STAMP, "hall")
-        self.asked += 1
-        if self.refusal is not None:
-            raise self.refusal
-        begun = now()
-        ends = begun + round(self.seconds * SECOND)
-        more = {"issued": begun, "expires": ends, "down": 50_000, "up": 50_000, "seconds": 86_400.0}
-        return granted(Purpose.STAMP, secret=self.secret, **more)
 
 
 Begin = Callable[[str, int], Awaitable[Server]]
@@ -199,16 +172,14 @@ async def test_what_a_cut_window_has_is_told(begin, probe):
     assert found.counts["lost"] == 0
 
 
-async def test_one_way_delays_need_both_clocks(begin, probe, monkeypatch):
+async def test_one_way_delays_need_both_clocks(begin, probe):
     server = await begin()
     found = await window(probe, target(server, Lender()))
     if found.facts.get("one_way"):  # of the machine that runs this test
         assert "unsynchronised" in found.facts["one_way"] or "clocks_off_by" in found.facts["one_way"]
-    server.reflector._estimate = GOOD_CLOCK.estimate
-    made = Stamp()
-    monkeypatch.setattr(
-        "agent.probes.stamp.Flow", lambda addresses, responder: Flow(addresses, responder, lambda: GOOD_CLOCK)
-    )
+    server = await begin()
+    server.look = lambda: GOOD_CLOCK
+    made = Stamp(lambda: GOOD_CLOCK)
     found = await window(made, target(server, Lender()))
     made.close()
     assert "one_way" not in found.facts
