@@ -23,7 +23,8 @@ from wire.clock import DAY, HOUR, SECOND, Instant
 
 SPAN = 30 * DAY
 """What a site's page looks back on."""
-SHORT_LIST = 10
+OLD_ENOUGH = 60 * SECOND
+"""How old the other links' histories may be beside which a page judges outages; those of its own link are never old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ async def parts_of(services: Services, site: str, words: Words, now: Instant) ->
 
     def read(connection: Connection) -> tuple[dict[Link, list[Interval]], list[Told]]:
         wanted = [one for one in links(connection) if one.site == site]
-        return services.histories.told(connection, wanted, start, now, asked)
+        return services.histories.told(connection, wanted, start, now, asked, OLD_ENOUGH)
 
     histories, told = await services.store.read(read)
     return [
@@ -99,7 +100,7 @@ async def get_month(request: web.Request, services: Services) -> web.StreamRespo
         return page(request, "message.html", language, now, 404, province=province, heading=heading, detail=detail)
     start, end = _instant(month), _instant(_next(month))
     histories, told = await services.store.read(
-        lambda connection: services.histories.told(connection, [link], start, end, asked)
+        lambda connection: services.histories.told(connection, [link], start, end, asked, OLD_ENOUGH)
     )
     listed = inventory.sites.get(link.site)
     return page(

@@ -4,8 +4,7 @@ history outlives the windows that it came from.
 A day is kept with a mark of the packed hours it was made from. Late data makes another mark, and the day is made anew.
 """
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import cramjam
@@ -52,24 +51,33 @@ def packed_hours(connection: Connection, series: Iterable[int], start: Instant, 
     for number in series:
         rows = connection.exec_driver_sql(
             "SELECT key, windows, length(body) FROM hour WHERE series = ? AND key BETWEEN ? AND ? ORDER BY key",
-            (number, key_of(0, max(0, start // DAY) * 24), key_of(0, (max(0, end // DAY) + 1) * 24) - 1),
+            (number, *keys_of(start, end)),
         )
         found += [PackedHour(number, key >> SERIES_BITS, windows, size) for key, windows, size in rows]
     return found
 
 
-def by_day(hours: Iterable[PackedHour]) -> dict[int, list[PackedHour]]:
-    """Hours by the day (UTC, days since the epoch) in which they lie."""
-    found: dict[int, list[PackedHour]] = {}
-    for one in hours:
-        found.setdefault(one.hour * HOUR // DAY, []).append(one)
-    return found
+def day_marks(connection: Connection, series: Iterable[int], start: Instant, end: Instant) -> dict[int, str]:
+    """The mark of each day (UTC, days since the epoch) that a span touches: what its packed hours are, in a few
+    letters. Merging late windows into an hour changes how many it holds."""
+    found: dict[int, list[tuple[int, ...]]] = {}
+    for number in sorted(series):
+        rows = connection.exec_driver_sql(
+            "SELECT (key >> 20) / 24 AS day, count(*), sum(windows), sum(length(body)) FROM hour"
+            " WHERE series = ? AND key BETWEEN ? AND ? GROUP BY day",
+            (number, *keys_of(start, end)),
+        )
+        for day, hours, windows, size in rows:
+            found.setdefault(day, []).append((windows, hours, size, number))
+    return {
+        day: f"{FORMAT}:{sum(one[0] for one in some)}:{'+'.join('.'.join(map(str, one)) for one in some)}"
+        for day, some in found.items()
+    }
 
 
-def mark_of(hours: Sequence[PackedHour]) -> str:
-    """What a day was made from, in a few letters; merging late windows into an hour changes its number of windows."""
-    whole = ";".join(f"{one.series}:{one.hour}:{one.windows}:{one.size}" for one in sorted(hours))
-    return f"{FORMAT}:{sum(one.windows for one in hours)}:{zlib.crc32(whole.encode()):08x}"
+def keys_of(start: Instant, end: Instant) -> tuple[int, int]:
+    """The first and the last key of the days that a span touches."""
+    return key_of(0, max(0, start // DAY) * 24), key_of(0, (max(0, end // DAY) + 1) * 24) - 1
 
 
 def kept_days(connection: Connection, site: str, link: str, first: int, last: int) -> dict[int, Day]:
@@ -89,18 +97,14 @@ def marks(connection: Connection, site: str, link: str, first: int, last: int) -
     return {row[0]: row[1] for row in rows}
 
 
-def holds(mark: str, some: Sequence[PackedHour]) -> bool:
+def holds(kept: str, mark: str) -> bool:
     """Whether a kept day tells all that its packed hours do: it was made from these, or from more windows than are left
     of it, for windows only ever go because they are too old."""
-    return mark == mark_of(some) or (_format(mark) == FORMAT and _windows(mark) > sum(one.windows for one in some))
-
-
-def _format(mark: str) -> str:
-    return mark.partition(":")[0]
+    return kept == mark or (kept.startswith(f"{FORMAT}:") and _windows(kept) > _windows(mark))
 
 
 def _windows(mark: str) -> int:
-    return int(mark.split(":")[1])
+    return int(mark.split(":")[1]) if mark else 0
 
 
 def keep(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection
 
 from collector.inventory import Inventory
-from collector.link_history.days import SETTLED, by_day, holds, keep, mark_of, marks, packed_hours
+from collector.link_history.days import SETTLED, day_marks, holds, keep, marks, packed_hours
 from collector.link_history.derive import derive
 from collector.link_history.domains import Judged, judge
 from collector.link_history.outages import Outage, outages
@@ -42,11 +42,21 @@ class Asked(NamedTuple):
     now: Instant
 
 
+class _Beside(NamedTuple):
+    """A history as it was when it was derived last."""
+
+    made: Instant
+    start: Instant
+    end: Instant
+    history: list[Interval]
+
+
 class Histories:
     """Derives histories; lives as long as the collector."""
 
     def __init__(self) -> None:
         self._hours = Hours()
+        self._beside: dict[Link, _Beside] = {}
 
     def of(self, connection: Connection, link: Link, start: Instant, end: Instant, asked: Asked) -> list[Interval]:
         """One link's history from ``start`` to ``end``."""
@@ -55,9 +65,10 @@ class Histories:
         return derive(records, start, end, asked.now)
 
     def told(
-        self, connection: Connection, wanted: list[Link], start: Instant, end: Instant, asked: Asked
+        self, connection: Connection, wanted: list[Link], start: Instant, end: Instant, asked: Asked, age: int = 0
     ) -> tuple[dict[Link, list[Interval]], list[Told]]:
-        """Histories of some links, and their outages judged beside the other links of the same provider."""
+        """Histories of some links, and their outages judged beside the other links of the same provider. What these
+        were in may be ``age`` microseconds old: a page that is asked for every ten seconds needs no more."""
         found = {link: self.of(connection, link, start, end, asked) for link in wanted}
         fallen = {link: outages(history, asked.rules) for link, history in found.items()}
         told: list[Told] = []
@@ -66,7 +77,7 @@ class Histories:
             peers = self._peers(connection, link, asked) if some else []
             for peer in peers:
                 if peer not in seen:
-                    seen[peer] = self.of(connection, peer, start, end, asked)
+                    seen[peer] = self._other(connection, peer, start, end, asked, age)
             others = {f"{peer.site}/{peer.link}": seen[peer] for peer in peers}
             told += [Told(link, one, judge(one, others)) for one in some]
         return found, sorted(told, key=lambda one: (one.outage.start, one.link))
@@ -82,6 +93,15 @@ class Histories:
                 made += len(days)
         return made
 
+    def _other(
+        self, connection: Connection, link: Link, start: Instant, end: Instant, asked: Asked, age: int
+    ) -> list[Interval]:
+        held = self._beside.get(link)
+        if held is None or not held.made <= asked.now <= held.made + age or held.start > start or held.end < end - age:
+            history = self.of(connection, link, start, end, asked)
+            held = self._beside[link] = _Beside(asked.now, start, end, history)
+        return held.history
+
     def _peers(self, connection: Connection, link: Link, asked: Asked) -> list[Link]:
         provider = asked.providers.get(link, "")
         return [one for one in links(connection) if one != link and asked.providers.get(one, "") == provider]
@@ -93,11 +113,11 @@ def _changed_days(hours: Hours, link: Link, now: Instant, connection: Connection
     first = max(0, last - LOOK_BACK)
     series = series_of(connection, link)
     kept = marks(connection, link.site, link.link, first, last)
-    packed = by_day(packed_hours(connection, series, first * DAY, (last + 1) * DAY - 1))
     found = []
-    for day, some in sorted(packed.items()):
-        if day not in kept or not holds(kept[day], some):
-            found.append((day, mark_of(some), hours.runs(connection, some)))
+    for day, mark in sorted(day_marks(connection, series, first * DAY, last * DAY).items()):
+        if day not in kept or not holds(kept[day], mark):
+            packed = packed_hours(connection, series, day * DAY, day * DAY)
+            found.append((day, mark, hours.runs(connection, packed)))
     return found
 
 

@@ -118,14 +118,14 @@ def _runs(
     connection: Connection, hours: Hours, link: Link, series: Sequence[int], start: Instant, end: Instant
 ) -> list[Run]:
     found = hours.runs(connection, _beside(connection, series, start, end))
-    some = days.by_day(days.packed_hours(connection, series, start, end))
+    marks = days.day_marks(connection, series, start, end)
     kept = days.kept_days(connection, link.site, link.link, start // DAY, end // DAY)
-    for day in sorted(some.keys() | kept.keys()):
+    for day in sorted(marks.keys() | kept.keys()):
         held = kept.get(day)
-        if held is not None and days.holds(held.mark, some.get(day, ())):
+        if held is not None and days.holds(held.mark, marks.get(day, "")):
             found += held.runs
         else:
-            found += hours.runs(connection, some.get(day, ()))
+            found += hours.runs(connection, days.packed_hours(connection, series, day * DAY, day * DAY))
     rows = [row for number in series for row in query.rows_of(connection, number, start - HOUR, end + HOUR)]
     found += runs_of(rows)
     return sorted(found, key=lambda one: (one.end, one.start))
@@ -135,10 +135,8 @@ def _beside(connection: Connection, series: Sequence[int], start: Instant, end: 
     """The packed hour next before the span and that next after it: where a hole at its edge begins and ends."""
     found = []
     for number in series:
-        for where, key, order in (
-            ("<", key_of(0, max(0, start // DAY) * 24), "DESC"),
-            (">=", key_of(0, (max(0, end // DAY) + 1) * 24), "ASC"),
-        ):
+        first, last = days.keys_of(start, end)
+        for where, key, order in (("<", first, "DESC"), (">", last, "ASC")):
             row = connection.exec_driver_sql(
                 f"SELECT key, windows, length(body) FROM hour WHERE series = ? AND key {where} ?"  # noqa: S608 - ours
                 f" ORDER BY key {order} LIMIT 1",
