@@ -44,6 +44,11 @@ def test_a_fast_start_does_not_count_early():
     assert windows.ramp([200] * 8) == windows.LEAST_RAMP == 3
 
 
+def test_settled_is_within_5_percent_of_what_follows():
+    assert windows.ramp([0, 0, 0, 190.5, 200, 200, 200, 200, 200]) == 3
+    assert windows.ramp([0, 0, 0, 189.5, 200, 200, 200, 200, 200]) == 4
+
+
 def test_one_window_on_its_way_up_is_not_the_end_of_the_ramp():
     assert windows.ramp([50, 60, 70, 200, 120, 200, 201, 199, 200]) == 5
 
@@ -70,6 +75,11 @@ def test_readings_too_near_to_each_other_make_no_window_of_their_own():
     found = windows.rates(near, 1500)
     assert [one.ends for one in found] == [100_000, 200_000]
     assert [one.rate for one in found] == pytest.approx([120e6, 120e6])
+
+
+def test_the_shortest_window_is_20_ms():
+    near = [Reading(0), Reading(19_900, 20), Reading(40_500, 40), Reading(60_500, 60)]
+    assert [one.ends for one in windows.rates(near, 1500)] == [40_500, 60_500]
 
 
 def test_the_payload_counts_where_no_kernel_does():
@@ -99,6 +109,11 @@ def test_it_goes_on_while_the_halves_disagree():
     assert not stable(150, 200, 200, 200, 200, 196, 196, 196)
     assert stable(150, 200, 200, 200, 200, 198.5, 199, 198.5)
     assert not stable(150, 200, 200, 196, 196, 200, 200, 200)
+
+
+def test_stable_is_within_1_percent():
+    assert stable(150, 200, 200, 200, 200, 198.2, 198.2, 198.2)
+    assert not stable(150, 200, 200, 200, 200, 197.8, 197.8, 197.8)
 
 
 def test_silence_is_never_stable():
