@@ -65,15 +65,21 @@ async def test_the_collectors_no_names_its_cause(tmp_path: Path) -> None:
 async def test_whoever_stands_elsewhere_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = "c0ffee00c0ffee00"
 
+    seen: dict[tuple[str, str], tuple[str, int]] = {}
+
     def standing(_picture: Any, _now: int) -> dict[tuple[str, str], tuple[str, int]]:
-        return {("fibre", here): (agent.joined.agent, 1)}
+        return seen
 
     monkeypatch.setattr("collector.leases.standing", standing)
     async with collecting(tmp_path) as collector:
         agent = await collector.agent("na-yung", link="fibre")
+        seen[("fibre", here)] = (agent.joined.agent, 1)
         assert (await ask(agent)).status == 200  # nothing is confirmed: nothing is held back
         services = collector.services
         services.vantages._confirmed = {("na-yung", "fibre"): ("beef0000beef0000",)}
+        seen[("fibre", here)] = ("somebody else", 1)
+        assert (await ask(agent)).status == 200  # where this agent stands is not known
+        seen[("fibre", here)] = (agent.joined.agent, 1)
         answer = await ask(agent)
         assert (answer.status, answer.problem["field"], answer.headers["Retry-After"]) == (
             409,
