@@ -71,7 +71,7 @@ class Link:
         self._look = look
 
     async def watch(self, target: Target, span: Span, around: Surroundings) -> AsyncIterator[Sighting]:
-        """Changes three seconds after they began, windows four seconds after their end, until cancelled."""
+        """Changes three seconds after they began, windows three seconds after their end at most, until cancelled."""
         settings: LinkSettings = target.settings
         async with Watch(self._pinger, self._look, target.name, settings.others, span.seconds, around) as watch:
             async for sighting in watch.sightings():

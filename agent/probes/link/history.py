@@ -18,11 +18,10 @@ REACH = (State.LAN, State.LINK_OR_PROVIDER, State.LINK, State.PROVIDER)
 
 
 class Judged(NamedTuple):
-    """A second that began at ``start``. Until it is ``final`` an answer may still come in and better it."""
+    """A second that began at ``start``, now over."""
 
     start: int
     verdict: Verdict
-    final: bool = True
 
 
 class Turn(NamedTuple):
@@ -73,6 +72,11 @@ class History:
         return self._line[-1].state
 
     @property
+    def since(self) -> int:
+        """Since when it is that."""
+        return self._line[-1].start
+
+    @property
     def begun(self) -> int:
         """Where the next window begins."""
         return self._from
@@ -88,8 +92,7 @@ class History:
             if state == self.current:
                 pending.clear()
                 self._reason(one)
-                if one.final or state in (State.UP, State.UNKNOWN):
-                    count = place + 1  # what differed before it was too short to count
+                count = place + 1  # what differed before it was too short to count
                 continue
             pending.append(one)
             if state is not State.UNKNOWN and len(pending) < CONSECUTIVE:

@@ -40,20 +40,19 @@ class Aim(NamedTuple):
 class Look:
     """What is asked in the second that begins at ``start`` (CLOCK_BOOTTIME, microseconds), and what comes back."""
 
-    def __init__(self, pinger: Pinger, start: int, aims: Iterable[Aim], tell: Callable[[str], None]) -> None:
-        """``tell`` is called with the role of everybody who answers, when the answer comes."""
+    def __init__(self, pinger: Pinger, start: int, aims: Iterable[Aim], tell: Callable[[Aim, bool, int], None]) -> None:
+        """``tell`` is called when an answer comes: whose, whether it crossed no router, and after how many
+        nanoseconds."""
         self.start = start
         self.aims = tuple(aims)
         self.trouble = ""
-        self.fastest: int | None = None
-        """Nanoseconds of the quickest answer from beyond."""
         self._pinger = pinger
         self._tell = tell
-        self.heard: set[str] = set()
-        """Who was heard in this second, whenever they were asked."""
-        self._answered: dict[str, bool] = {}
+        self.heard: dict[str, bool] = {}
+        """Who was heard in this second, whenever they were asked, and whether from near."""
+        self._answered: set[str] = set()
         self._unsent: dict[str, Reason] = {}
-        self._addresses = {str(one.place.address[0]): one.role for one in self.aims if one.ttl is None}
+        self._addresses = {str(one.place.address[0]): one for one in self.aims if one.ttl is None}
 
     def ask(self) -> None:
         """Sends an echo to everybody who has not answered yet."""
@@ -65,17 +64,17 @@ class Look:
         """Whether to ask once more: no anchor has answered, or none of ours (of those ``proven`` to answer)."""
         anchors = {one.role for one in self.aims if one.kind is Kind.ANCHOR}
         ours = {one.role for one in self.aims if one.kind is Kind.OURS and one.role in proven}
-        return any(group and not group & self._answered.keys() for group in (anchors, ours)) or not (anchors or ours)
+        return any(group and not group & self._answered for group in (anchors, ours)) or not (anchors or ours)
 
-    def asked(self, *, heard: bool = False) -> tuple[Asked, ...]:
-        """What has come back up to now to what was asked in this second; or (``heard``) who was heard in it."""
-        there = self.heard if heard else self._answered
+    def asked(self) -> tuple[Asked, ...]:
+        """Who was asked, and who was heard in this second. A role that is asked no more (an address that was learned
+        anew) is not told of."""
         return tuple(
             Asked(
                 one.role,
                 one.kind,
-                one.role in there,
-                self._answered.get(one.role, False),
+                one.role in self.heard,
+                self.heard.get(one.role, False),
                 self._unsent.get(one.role),
             )
             for one in self.aims
@@ -101,12 +100,9 @@ class Look:
         told = error.origin in (Origin.ICMP, Origin.ICMP6)
         if told and aim.ttl is not None and error.type == TIME_EXCEEDED[aim.place.family]:
             self._answer(aim, near=False, rtt=received.rtt)
-        elif told and (role := self._addresses.get(received.source)) is not None and role != aim.role:
-            self._answered.setdefault(role, False)  # whoever reports an error is there
-            self._tell(role)
+        elif told and (other := self._addresses.get(received.source)) is not None and other is not aim:
+            self._answer(other, near=False, rtt=received.rtt)  # whoever reports an error is there
 
     def _answer(self, aim: Aim, *, near: bool, rtt: int) -> None:
-        if aim.kind in (Kind.ANCHOR, Kind.OURS) and not near:
-            self.fastest = rtt if self.fastest is None else min(rtt, self.fastest)
-        self._answered.setdefault(aim.role, near)
-        self._tell(aim.role)
+        self._answered.add(aim.role)
+        self._tell(aim, near, rtt)

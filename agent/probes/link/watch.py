@@ -18,7 +18,7 @@ from agent.probes.icmp.sockets import REMEDY
 from agent.probes.link.aims import Names, Others, Out, aims_of
 from agent.probes.link.classify import Asked, Kind, Seen, State, Verdict, Way, classify
 from agent.probes.link.history import Cut, History, Judged, Turn
-from agent.probes.link.look import Look
+from agent.probes.link.look import Aim, Look
 from agent.probes.link.memory import Memory
 from agent.probes.link.trace import in_words, trace
 from wire.clock import SECOND
@@ -27,9 +27,7 @@ from wire.reasons import Reason
 BEAT = 1.0
 """Seconds from one look to the next."""
 AGE = 0.9
-"""Seconds (a beat, less what one may come early) after which a look without answers is bad, if only for the moment."""
-FINAL = 3.0
-"""Seconds after which no answer betters a second any more."""
+"""Seconds, a beat less what one may come early, after which a second is over."""
 AGAIN = 0.5
 """Seconds after which those are asked once more who are silent, where nobody beyond has answered: on a lossy line one
 echo a second would often find nobody."""
@@ -43,8 +41,6 @@ WAKING = 10.0
 """Seconds after a suspend in which silence proves nothing: the network comes back later than the clock."""
 TRACE_EVERY = 5.0
 """Least seconds between two traces: a line that blinks is not traced at each blink."""
-FRESH = 4.0
-"""Seconds after its beginning for which a trace is of the fault that is being told."""
 SUSPENDED = SECOND
 ROUTER, BEHIND = "1", "2"
 """Values of ``@beyond``."""
@@ -87,7 +83,10 @@ class Watch:
         self._missed: Counter[str] = Counter()
         self._looks = 0
         self._hindrance: Reason | None = None
+        self._pace, self._quickest = 0.0, math.inf
+        """Seconds of the quickest answer from beyond: of the last second that had one, and of this one."""
         self._trace = ""
+        self._trace_begun = 0
         self._owed = False
         """Whether a fault was told without its trace, which then follows in a window."""
         self._told = ""
@@ -172,40 +171,38 @@ class Watch:
         if self._hindrance is not None:
             self._open.append(Second(boottime, None, self._out.way, self._hindrance))
             return
+        if self._quickest < math.inf:
+            self._pace, self._quickest = self._quickest, math.inf
         look = Look(self._pinger, boottime, aims_of(self._out, self._others, self._names, self._around), self._heard)
         look.ask()
         self._looks += 1
         self._open.append(Second(boottime, look, self._out.way))
         self._retry = asyncio.get_running_loop().call_later(AGAIN, self._ask_again, look)
 
-    def _heard(self, role: str) -> None:
+    def _heard(self, aim: Aim, near: bool, rtt: int) -> None:
+        """An answer speaks for the second in which it comes. On a slow line it comes later than it was asked for, and
+        yet every second; and what routers kept until a line was back dates the end of an outage no earlier."""
         newest = self._open[-1].look if self._open else None
         if newest is not None:
-            newest.heard.add(role)
+            newest.heard.setdefault(aim.role, near)
+        if aim.kind in (Kind.ANCHOR, Kind.OURS) and not near:
+            self._quickest = min(self._quickest, rtt / 1e9)
 
     def _ask_again(self, look: Look) -> None:
         if not look.wanting(self._memory.known(edge=False).ours):
             return
         self._look_at_routes()
-        if self._quickest() < SLOW:
+        if self._pace < SLOW:
             look.ask()
-
-    def _quickest(self) -> float:
-        """Seconds that the quickest answer from beyond took in the looks still open; 0 where there is none."""
-        found = [one.look.fastest for one in self._open if one.look is not None and one.look.fastest is not None]
-        return min(found, default=0) / 1e9
 
     # judging
 
     def _settle(self) -> Iterator[Sighting]:
         now = self._around.clock.boottime()
-        ripe = list(takewhile(partial(_ripe, now), self._open))
-        seen = [self._seen(one) for one in ripe]
-        judged = [
-            Judged(second.start, self._verdict(second, one), now - second.start >= FINAL * SECOND)
-            for second, one in zip(ripe, seen, strict=True)
-        ]
-        if judged and judged[-1].verdict.state in _BAD and self._history.current not in _BAD:
+        seconds = list(takewhile(partial(_over, now), self._open))
+        seen = [self._seen(one) for one in seconds]
+        judged = [Judged(one.start, self._verdict(one, what)) for one, what in zip(seconds, seen, strict=True)]
+        if judged and judged[-1].verdict.state in _BAD and (self._owed or self._history.current not in _BAD):
             self._begin_trace()
         settled = self._history.judge(judged)
         for turn in settled.turns:
@@ -216,18 +213,14 @@ class Watch:
             self._missed.update(role.role for role in one.asked if not role.answered)
 
     def _seen(self, second: Second) -> Seen:
-        """While the link is up, an answer speaks for the second in which it was asked for, however late it comes: a
-        full queue is no outage. Once it is down, for the second in which it comes: routers keep packets for a line
-        until it is back, and these would date the end of an outage too early."""
-        heard = self._history.current in _BAD
-        asked: tuple[Asked, ...] = second.look.asked(heard=heard) if second.look is not None else ()
+        asked: tuple[Asked, ...] = second.look.asked() if second.look is not None else ()
         edge = any(one.kind is Kind.EDGE for one in asked)
         return Seen(asked, second.way, self._memory.known(edge=edge), second.hindrance)
 
     def _verdict(self, second: Second, seen: Seen) -> Verdict:
         verdict = classify(seen)
         woken = asyncio.get_running_loop().time() - self._woken
-        if verdict.state in _BAD and woken < WAKING + FINAL and not seen.beyond:
+        if verdict.state in _BAD and woken < WAKING and not seen.beyond:
             return Verdict(State.UNKNOWN, Reason.SUSPENDED)
         if second.look is not None and second.look.trouble:
             self._told = second.look.trouble
@@ -241,12 +234,9 @@ class Watch:
 
     def _turned(self, turn: Turn, seen: Seen) -> Sighting:
         facts = self._facts(seen)
-        self._owed = False
-        if turn.current in _BAD and self._trace and asyncio.get_running_loop().time() - self._traced <= FRESH:
+        if turn.current in _BAD and self._trace and self._trace_begun >= turn.start:
             facts["trace"] = self._trace
-        elif turn.current in _BAD:
-            self._owed = True
-            self._begin_trace()
+        self._owed = turn.current in _BAD and "trace" not in facts
         finding = self._finding(turn.reason, facts)
         if turn.current is State.UP:
             finding.learned = self._proof()
@@ -290,7 +280,7 @@ class Watch:
         facts = {}
         if self._missed:
             facts["silent"] = ", ".join(f"{role} {count}" for role, count in sorted(self._missed.items()))
-        if self._owed and self._trace:
+        if self._owed and self._trace and self._trace_begun >= self._history.since:
             facts["trace"], self._owed = self._trace, False
         finding = self._finding(cut.reason, facts)
         finding.states = cut.states
@@ -315,8 +305,6 @@ class Watch:
     async def _look_now(self) -> None:
         self._routed = asyncio.get_running_loop().time()
         self._out = await asyncio.to_thread(self._way_out, self._out)
-        if self._open:
-            self._open[-1].way = self._out.way
 
     def _begin_trace(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -324,6 +312,7 @@ class Watch:
         if now - self._traced < TRACE_EVERY or not anchors:
             return
         self._traced, self._trace = now, ""
+        self._trace_begun = self._around.clock.boottime()
         self._tracing = asyncio.create_task(self._trace_now(anchors[0][1]))
 
     async def _trace_now(self, host: str) -> None:
@@ -341,5 +330,5 @@ class Watch:
 _BAD = frozenset({State.LAN, State.LINK, State.PROVIDER, State.LINK_OR_PROVIDER})
 
 
-def _ripe(now: int, second: Second) -> bool:
+def _over(now: int, second: Second) -> bool:
     return second.look is None or now - second.start >= AGE * SECOND

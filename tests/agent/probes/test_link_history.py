@@ -22,14 +22,14 @@ def verdict(letter: str) -> Verdict:
     return Verdict(state, Reason.SUSPENDED if state is UNKNOWN else None)
 
 
-def play(seconds: str, *, final_after: int = 3) -> tuple[History, list[Turn], int]:
+def play(seconds: str) -> tuple[History, list[Turn], int]:
     """One second after the other, as the watch does; returns the history, the turns and how far it is settled."""
     history = History(0)
     turns: list[Turn] = []
     waiting: list[tuple[int, str]] = []
     for place, letter in enumerate(seconds):
         waiting.append((place, letter))
-        judged = [Judged(at * SECOND, verdict(one), place - at >= final_after - 1) for at, one in waiting]
+        judged = [Judged(at * SECOND, verdict(one)) for at, one in waiting]
         settled = history.judge(judged)
         turns += settled.turns
         del waiting[: settled.number]
@@ -55,6 +55,7 @@ def play(seconds: str, *, final_after: int = 3) -> tuple[History, list[Turn], in
         ("uuulllppuuu", [(0, "up"), (3, "link"), (6, "provider"), (8, "up")]),
         ("uuulllpuuu", [(0, "up"), (3, "link"), (6, "up")]),
         ("aaaulp", [(0, "lan"), (3, "provider")]),
+        ("llluluull", [(0, "link")]),
         ("uuuccc", [(0, "up"), (3, "collector")]),
         ("uuu?uuu", [(0, "up"), (3, "unknown"), (4, "up")]),
         ("uuul?uuu", [(0, "up"), (3, "unknown"), (5, "up")]),
@@ -66,16 +67,6 @@ def play(seconds: str, *, final_after: int = 3) -> tuple[History, list[Turn], in
 def test_turns(seconds: str, expected: list[tuple[int, str]]) -> None:
     _, turns, _ = play(seconds)
     assert [(turn.start // SECOND, str(turn.current)) for turn in turns] == expected
-
-
-def test_an_answer_that_comes_late_saves_a_second_that_is_not_settled() -> None:
-    history = History(0)
-    assert history.judge([Judged(n * SECOND, verdict("u")) for n in range(3)]).turns
-    seconds = [Judged((3 + n) * SECOND, verdict("l"), final=False) for n in range(2)]
-    assert history.judge(seconds).number == 0
-    late = [Judged(3 * SECOND, verdict("u"), final=True), *seconds[1:], Judged(5 * SECOND, verdict("l"), final=False)]
-    settled = history.judge(late)
-    assert (settled.number, settled.turns, history.current) == (1, [], UP)
 
 
 def test_the_reason_of_a_window_is_the_last_one_and_only_where_nothing_was_known() -> None:
@@ -103,7 +94,7 @@ def test_windows_and_changes_agree_however_windows_fall(seconds: str, lengths: l
     end = next(ends, (0, 0))[1] * SECOND
     for place, letter in enumerate(seconds):
         waiting.append((place, letter))
-        settled = history.judge([Judged(at * SECOND, verdict(one), place - at >= 2) for at, one in waiting])
+        settled = history.judge([Judged(at * SECOND, verdict(one)) for at, one in waiting])
         turns += settled.turns
         del waiting[: settled.number]
         reached = (waiting[0][0] if waiting else place + 1) * SECOND

@@ -268,12 +268,12 @@ def test_the_trace_says_where_the_path_stops() -> None:
     assert only_change(found, "provider").finding.facts["trace"] == "1 gateway, 2 edge, 3 silent"
 
 
-def test_a_fault_soon_after_a_blink_has_its_trace_in_the_window() -> None:
-    faults = [Fault(20.3, 21.9), Fault(24.3, 90)]
-    found, _ = watched(100, lambda world: setattr(world, "faults", faults))
-    assert "trace" not in only_change(found, "link").finding.facts
-    after = [one.finding.facts.get("trace") for one in found[found.index(only_change(found, "link")) :]]
-    assert after.count("1 gateway, 2 silent") == 1
+@pytest.mark.parametrize("begins", [22.2, 23.2, 24.3, 25.3])
+def test_a_fault_soon_after_a_blink_is_traced_itself(begins: float) -> None:
+    faults = [Fault(20.3, 21.9), Fault(begins, 90, BEYOND)]
+    found, _ = watched(130, lambda world: setattr(world, "faults", faults))
+    traces = [one.finding.facts["trace"] for one in found if "trace" in one.finding.facts]
+    assert traces == ["1 gateway, 2 edge, 3 silent"]
 
 
 def test_the_trace_of_a_blink_is_told_of_no_later_fault() -> None:
@@ -283,7 +283,7 @@ def test_the_trace_of_a_blink_is_told_of_no_later_fault() -> None:
     assert traces == ["1 gateway, 2 edge, 3 silent"]
 
 
-def test_a_window_is_told_four_seconds_after_its_end_and_holds_what_was_told_later() -> None:
+def test_a_window_waits_for_a_change_that_is_dated_back_into_it() -> None:
     def prepare(world: LinkWorld) -> None:
         start = 60 - world.began % 60  # the second in which the minute ends
         world.faults = [Fault(start - 1.3, start + 10)]
@@ -407,6 +407,21 @@ def test_what_answers_is_learned_for_the_next_run() -> None:
     assert world.directory.addresses == {"beyond": "1"}
 
 
+def test_it_is_learned_anew_where_it_was_forgotten_while_the_link_stayed_up() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.loop.call_later(20, world.directory.learn, {"beyond": ""})
+
+    _, world = watched(90, prepare)
+    assert world.directory.addresses["beyond"] == "2"
+
+
+def test_who_was_silent_is_told_of_the_window_in_which_it_was() -> None:
+    found, _ = watched(190, lambda world: setattr(world, "faults", [Fault(2.5, 6.5, ("anchor-2",))]))
+    told = [one.finding.facts.get("silent") for one in found if not one.previous]
+    assert told[0] == "anchor-2 4"
+    assert set(told[1:]) == {None}
+
+
 def test_names_that_cannot_be_resolved_harm_nothing() -> None:
     far = (FarEnd("hall", "responder.invalid"),)
     settings = LinkSettings(anchors=SETTINGS.anchors, responders=far, collector="@collector")
@@ -418,5 +433,7 @@ def test_it_is_a_trickle_even_in_a_fault() -> None:
     _, quiet = watched(120, lambda _: None)
     _, fault = watched(120, lambda world: setattr(world, "faults", [Fault(0, 999)]))
     packet = look.SIZE + 28
+    _, slow = watched(120, lambda world: setattr(world, "delay", lambda _: 0.8))
     assert quiet.sent * packet * 8 / 120 <= 3_000
+    assert slow.sent <= quiet.sent * 1.05, "a slow line is no reason to ask twice"
     assert fault.sent * packet * 8 / 120 <= 6_500
