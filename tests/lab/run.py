@@ -21,12 +21,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.lab.faults import Fault
-from tests.lab.installed import Installation, sites_of
 from tests.lab.path import LabFailed
 from tests.lab.province import SITE_FAULTS, WIDE_FAULTS, NoSuchFault, Province
+
+if TYPE_CHECKING:
+    from tests.lab.installed import Installation
 
 CONTROL = Path(os.environ.get("PHROM_LAB", "/run/phrom-lab.sock"))
 """Where a running lab is talked to; ``PHROM_LAB`` names another place for a second one."""
@@ -113,6 +115,8 @@ def control() -> Iterator[socket.socket]:
 
 
 def _up(districts: int, port: int, data: Path | None) -> int:
+    from tests.lab.installed import sites_of  # with the collector, which break and heal need not wait for
+
     folder = (data or Path(tempfile.mkdtemp(prefix="phrom-lab-data-"))).resolve()
     try:
         with until_told(), control() as listener:
@@ -131,6 +135,8 @@ def _up(districts: int, port: int, data: Path | None) -> int:
 
 
 def _live(province: Province, folder: Path, port: int, listener: socket.socket) -> None:
+    from tests.lab.installed import Installation
+
     installed = Installation(province, folder, port=port)
     try:
         print(
@@ -153,7 +159,7 @@ def _live(province: Province, folder: Path, port: int, listener: socket.socket) 
         installed.close()
 
 
-def _do(province: Province, installed: Installation, line: socket.socket) -> dict[str, Any]:
+def _do(province: Province, installed: "Installation", line: socket.socket) -> dict[str, Any]:
     """One request; ``agent`` is a fault that this knows beside the province's: killed, and started again."""
     try:
         asked = json.loads(line.makefile().readline())
@@ -174,7 +180,7 @@ def _do(province: Province, installed: Installation, line: socket.socket) -> dic
         return {"problem": str(problem)}
 
 
-def _heal(province: Province, installed: Installation, fault: str, site: str) -> list[Fault]:
+def _heal(province: Province, installed: "Installation", fault: str, site: str) -> list[Fault]:
     back = []
     for one in province.truth.broken():
         if one.name == "agent" and fault in ("", "agent") and site in ("", one.site):

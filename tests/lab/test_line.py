@@ -59,7 +59,7 @@ def iperf(pair: tuple[str, str], *words: str) -> float:
         while "listening" not in server.stdout.readline():
             pass
         done = subprocess.run(
-            command(pair[1], "iperf3", "-c", LEFT, "-J", "-t", "2", "-O", "1", *words),
+            command(pair[1], "iperf3", "-c", LEFT, "-J", "-t", "1", "-O", "1", *words),
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         found = json.loads(done.stdout)
@@ -70,24 +70,35 @@ def iperf(pair: tuple[str, str], *words: str) -> float:
         server.communicate()
 
 
+def fills(pair: tuple[str, str], rate: float, packet: float, payload: float, *words: str) -> bool:
+    """Whether iperf3 comes to within a percent of the rate, counted in whole packets; a busy machine may need another
+    attempt, but nothing may ever come faster."""
+    for _ in range(3):
+        found = iperf(pair, *words) * packet / payload
+        assert found <= rate * 1.01
+        if found >= rate * 0.99:
+            return True
+    return False
+
+
 def echoes(space: str, address: str, count: int, spacing: float = 0.01) -> tuple[int, float]:
-    """How many of ``count`` were answered, and the median time in milliseconds (of fping)."""
+    """How many of ``count`` were answered, and the least time in milliseconds (of fping)."""
     done = subprocess.run(
         command(space, "fping", "-q", "-C", str(count), "-p", str(round(spacing * 1000)), "-t", "500", address),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     times = sorted(float(word) for word in done.stderr.partition(" : ")[2].split() if word != "-")
-    return len(times), times[len(times) // 2] if times else 0.0
+    return len(times), times[0] if times else 0.0
 
 
 @root
 @pytest.mark.tool("ip", "gcc", "iperf3")
 @pytest.mark.parametrize(("direction", "rate"), [("forward", 200e6), ("back", 80e6)])
 def test_tcp_fills_the_line_to_within_a_percent(line: Line, pair: tuple[str, str], direction: str, rate: float) -> None:
-    """By iperf3's payload and the 52 bytes of headers of its 1448; sixteen ways, as one would need longer."""
+    """By iperf3's payload and the 52 bytes of headers of its 1448; eight ways, as one would need longer."""
     words = ["-R"] if direction == "forward" else []
     before = line.stats()[direction].bytes
-    assert iperf(pair, "-P", "8", *words) * 1500 / 1448 == pytest.approx(rate, rel=0.01)
+    assert fills(pair, rate, 1500, 1448, "-P", "8", *words)
     assert line.stats()[direction].bytes - before > rate / 8
 
 
@@ -96,8 +107,7 @@ def test_tcp_fills_the_line_to_within_a_percent(line: Line, pair: tuple[str, str
 def test_udp_beyond_the_rate_is_cut_to_it(line: Line, pair: tuple[str, str]) -> None:
     line.set("back", rate=20e6)
     before = line.stats()["back"]
-    got = iperf(pair, "-u", "-b", "30M", "-l", "1400")
-    assert got * 1428 / 1400 == pytest.approx(20e6, rel=0.01)
+    assert fills(pair, 20e6, 1428, 1400, "-u", "-b", "30M", "-l", "1400")
     assert line.stats()["back"].dropped > before.dropped
 
 
@@ -105,9 +115,9 @@ def test_udp_beyond_the_rate_is_cut_to_it(line: Line, pair: tuple[str, str]) -> 
 @pytest.mark.tool("ip", "gcc", "fping")
 def test_delay_changes_while_it_runs(line: Line, pair: tuple[str, str]) -> None:
     """Also by IPv6; a delay is that of its own direction alone."""
-    assert echoes(pair[1], LEFT, 20)[1] == pytest.approx(20.0, abs=0.5)
+    assert echoes(pair[1], LEFT, 20)[1] == pytest.approx(20.0, abs=0.3)
     line.set("forward", delay=0.035)
-    assert echoes(pair[1], "fd00:78::1", 20)[1] == pytest.approx(45.0, abs=0.5)
+    assert echoes(pair[1], "fd00:78::1", 20)[1] == pytest.approx(45.0, abs=0.3)
 
 
 @root
@@ -115,12 +125,12 @@ def test_delay_changes_while_it_runs(line: Line, pair: tuple[str, str]) -> None:
 def test_loss_is_counted_exactly(line: Line, pair: tuple[str, str]) -> None:
     echoes(pair[1], LEFT, 1)
     line.command("seed 7")
-    line.set("back", loss=0.2)
+    line.set("back", loss=0.3)
     before = line.stats()
-    answered, _ = echoes(pair[1], LEFT, 300, 0.002)
+    answered, _ = echoes(pair[1], LEFT, 120)
     after = line.stats()
-    assert 300 - answered == after["back"].lost - before["back"].lost
-    assert 30 <= 300 - answered <= 95, "a fifth of 300, within five standard deviations"
+    assert 120 - answered == after["back"].lost - before["back"].lost
+    assert 11 <= 120 - answered <= 61, "36, within five standard deviations"
     assert after["forward"].lost == before["forward"].lost
 
 
@@ -170,6 +180,33 @@ def test_a_bucket_lets_a_burst_pass_and_paces_the_rest(line: Line, pair: tuple[s
     assert found, said
     assert float(found[1]) < 2.0
     assert float(found[2]) == pytest.approx(10 * 8.224, rel=0.08)
+
+
+@root
+@pytest.mark.tool("ip", "gcc")
+def test_overhead_costs_time_at_the_bottleneck(line: Line, pair: tuple[str, str]) -> None:
+    """Ten packets of 1028 bytes that count double: 16.4 ms each at 1 Mbit/s."""
+    line.set("back", rate=1e6, queue=30_000, overhead=1028, delay=0)
+    line.set("forward", rate=0, delay=0)
+    words = ["ping", "-q", "-c", "10", "-l", "10", "-s", "1000", "-W", "1", LEFT]
+    said = subprocess.run(command(pair[1], *words), capture_output=True, text=True, timeout=30, check=False).stdout
+    found = re.search(r"= [\d.]+/[\d.]+/([\d.]+)/", said)
+    assert found, said
+    assert float(found[1]) == pytest.approx(164.5, rel=0.05)
+
+
+@root
+@pytest.mark.tool("ip", "gcc", "fping")
+def test_jitter_delays_more_and_at_random(line: Line, pair: tuple[str, str]) -> None:
+    line.set("both", delay=0.002)
+    line.set("back", jitter=0.030)
+    done = subprocess.run(
+        command(pair[1], "fping", "-q", "-C", "40", "-p", "10", "-t", "500", LEFT),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    times = sorted(float(word) for word in done.stderr.partition(" : ")[2].split())
+    assert 4.0 <= times[0] < 20
+    assert 24 < times[-1] < 34 + 5, "of 40 uniform delays the longest is over 20 of 30 ms, but for one chance in 10^7"
 
 
 @root
