@@ -11,8 +11,8 @@ import secrets
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
 
 import structlog
 
@@ -78,7 +78,7 @@ class TcpServer:
         for one in self._listeners:
             one.close()
 
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
