@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from collector.responder import udp
+from collector.responder import udp, udp_session
 from collector.responder.udp import Server
 from tests.support.udp_ends import MBPS, NONCE, Client, lent, now, responding
 from wire.call_stream import timetable
@@ -34,6 +34,12 @@ from wire.udp_tests import (
 LIGHT = Plan(test="light", payload=1372, down=20 * MBPS, up=8 * MBPS)
 CALL = Plan(test="call", payload=1372, down=1 * MBPS, up=1 * MBPS, seconds=1.0)
 thread = asyncio.to_thread
+
+
+@pytest.fixture(autouse=True)
+def never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions end for the reason that a test is about, and not because two seconds passed."""
+    monkeypatch.setattr(udp_session, "FORGOTTEN", 3600 * 10**9)
 
 
 async def none_left(server: Server) -> None:
@@ -186,8 +192,34 @@ async def test_a_session_ends_with_its_lease():
     async with responding() as (server, admission):
         with Client(server.port) as client:
             await thread(client.open, lent(expires=now() + 300_000), LIGHT)
-            await asyncio.wait_for(none_left(server), 3)
+            await asyncio.wait_for(none_left(server), 5)
             assert admission.sessions == set()
+
+
+async def test_a_client_that_is_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(udp_session, "FORGOTTEN", 100_000_000)
+    async with responding() as (server, admission):
+        with Client(server.port) as client:
+            await thread(client.open, lent(), LIGHT)
+            await asyncio.wait_for(none_left(server), 5)
+            assert admission.sessions == set()
+
+
+async def test_the_stream_stops_at_the_bytes_of_the_lease():
+    def listen(client: Client) -> Done:
+        while True:
+            client.say(Report(client.identity, Phase.DOWN, received=1, stage=2))
+            with contextlib.suppress(TimeoutError):
+                done = client.hear_of(Done, 0.02)
+                assert isinstance(done, Done)
+                return done
+
+    async with responding() as (server, _):
+        with Client(server.port) as client:
+            await thread(client.open, lent(down=1 * MBPS, bytes=5_000), LIGHT)
+            done = await asyncio.wait_for(thread(listen, client), 10)
+    assert done.why == Why.LEASE
+    assert done.bytes <= 5_000 + 0.1 * MBPS / 8
 
 
 async def test_more_than_the_lease_allows_is_neither_taken_nor_sent():
@@ -252,21 +284,27 @@ async def test_a_call_s_arrivals_are_told_in_their_order():
 
 
 async def test_a_call_s_stream_waits_for_a_client_that_is_silent_and_goes_on():
-    def pause(client: Client) -> tuple[int, int]:
+    def pause(client: Client) -> tuple[int, list[Data]]:
         client.say(Report(client.identity, Phase.BOTH))
         before = []
         with contextlib.suppress(TimeoutError):
             while True:
                 before.append(client.hear_of(Data, 0.4).number)
-        client.say(Report(client.identity, Phase.BOTH))
-        return before[-1], client.hear_of(Data).number
+        rest: list[Data] = []
+        while not rest or rest[-1].number < len(items) - 1:
+            client.say(Report(client.identity, Phase.BOTH))
+            rest.append(client.hear_of(Data))
+        return before[-1], rest
 
+    items = timetable(CALL.down, 1372, 28, CALL.seconds)
     async with responding() as (server, _):
         with Client(server.port) as client:
             await thread(client.open, lent(Purpose.CALL), CALL)
-            last, following = await thread(pause, client)
-    assert 0 < last < len(timetable(CALL.down, 1372, 28, CALL.seconds)) - 1
-    assert following == last + 1
+            last, rest = await thread(pause, client)
+    assert 0 < last < len(items) - 1
+    assert [one.number for one in rest] == list(range(last + 1, len(items)))
+    wanted = items[-1].at - items[last + 1].at
+    assert rest[-1].sent - rest[0].sent > wanted / 2, "and does not make up for the pause"
 
 
 async def test_garbage_in_a_session_changes_nothing():
@@ -274,6 +312,7 @@ async def test_garbage_in_a_session_changes_nothing():
         for raw in (b"", b"PhU", bytes(1400), b"PhU\x06", encode(Data(b"another!", 0, 0, 0), 1372)[: DATA.size - 1]):
             client.socket.send(raw)
         client.say(Data(b"another!", 0, 0, 0), 1372)
+        client.say(End(b"another!"))
         client.say(Challenge(client.identity, bytes(16)))
         client.say(Done(client.identity, Phase.UP, 0, 0, 0))
         found = client.hear_of(Report)

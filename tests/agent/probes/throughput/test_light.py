@@ -13,6 +13,7 @@ from agent.udp_session import Silent, TurnedAway, unopened
 from tests.support.udp_ends import MBPS, Lender, responding
 from wire import udp_opening
 from wire.lease import Purpose
+from wire.paced import cost
 from wire.reasons import Limit, Outcome, Reason
 from wire.settings import ContractTerms, ResponderAt
 from wire.udp_tests import Phase, Report, Why
@@ -116,6 +117,7 @@ async def test_cancelled_it_leaves_nothing_open():
         with pytest.raises(asyncio.CancelledError):
             await task
     assert admission.sessions == set()
+    assert admission.counts().sent["light"] < cost(round(CONTRACT.download * 0.95)) / 2, "it did not go on to its end"
 
 
 @pytest.mark.parametrize(("layer", "factor"), [("ip", 1.0), ("ethernet", 1.0), ("tcp", 1500 / 1448)])
