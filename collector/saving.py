@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from collector.province import folder_of
+from collector.responder.keys import FOLDER as RESPONDERS
 from collector.serve import lone
 from collector.settings import CollectorSettings
 from collector.store.backup import BackupFailed, NotABackup, StoreNotEmpty
@@ -84,6 +85,10 @@ def _files(settings: CollectorSettings, snapshot: Path) -> Iterator[tuple[str, P
         for path in sorted(settings.tls_folder.iterdir()):
             if path.suffix in (".pem", ".key"):
                 yield f"tls/{path.name}", path
+    for path in sorted(
+        (Path(settings.data) / RESPONDERS).glob("*.key")
+    ):  # else every responder elsewhere needs a new one
+        yield f"{RESPONDERS}/{path.name}", path
     for path in sorted(folder_of(settings).glob("*.y*ml")):
         yield f"inventory/{path.name}", path
 
@@ -143,7 +148,7 @@ def _unpack(file: Path, folder: Path) -> list[str]:
 
 def _take(archive: tarfile.TarFile, one: tarfile.TarInfo, manifest: _Manifest, folder: Path, file: Path) -> str:
     place, _, name = one.name.rpartition("/")
-    known = one.name in manifest.files and place in ("", "tls", "inventory") and name not in ("", ".", "..")
+    known = one.name in manifest.files and place in ("", "tls", RESPONDERS, "inventory") and name not in ("", ".", "..")
     stream = archive.extractfile(one) if known and one.isreg() else None
     if stream is None:
         raise BadBackup(f"{file}: holds {one.name!r}, which no backup holds")

@@ -51,11 +51,11 @@ async def test_no_answer_and_no_log_holds_the_responders_secret(
 async def test_the_collectors_no_names_its_cause(tmp_path: Path) -> None:
     async with collecting(tmp_path) as collector:
         agent = await collector.agent("na-yung", link="fibre")
-        for more, field in (
-            ({"purpose": Purpose.THROUGHPUT, "slot": "none"}, "no_slot"),
-            ({"responder": "core"}, "no_responder"),
+        for purpose, responder, field in (
+            (Purpose.THROUGHPUT, "", "no_slot"),
+            (Purpose.STAMP, "core", "no_responder"),
         ):
-            problem = (await ask(agent, **more)).problem
+            problem = (await ask(agent, purpose, responder=responder, slot="none")).problem
             assert (problem["status"], problem["title"], problem["field"]) == (409, "No lease now", field)
         hall = await collector.agent("hall", link="fibre")
         assert (await ask(hall)).problem["field"] == "no_responder"

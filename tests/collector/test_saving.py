@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from collector.province import example
+from collector.responder.keys import ensure_key, key_file, read_key
 from collector.saving import BadBackup, back_up, restore_from
 from collector.serve import CannotStart, lone
 from collector.settings import CollectorSettings
@@ -39,6 +40,7 @@ async def test_a_backup_made_while_it_runs_holds_everything_and_stops_nobody(tmp
         post = {"data": envelope, "headers": agent.headers, **trust}
         assert (await collector.ask("POST", "/api/v1/observations", **post)).json["batches"][0]["status"] == "stored"
         settings = collector.services.settings
+        secret = await asyncio.to_thread(ensure_key, key_file(tmp_path / "first", "hall"))
         saving = asyncio.create_task(asyncio.to_thread(back_up, settings, file))
         while not saving.done():
             assert (await collector.ask("POST", "/api/v1/observations", **post)).status in (200, 429)
@@ -46,6 +48,7 @@ async def test_a_backup_made_while_it_runs_holds_everything_and_stops_nobody(tmp
     restored = CollectorSettings(data=str(tmp_path / "second"))
     names = await asyncio.to_thread(restore_from, restored, file)
     assert {"phrom.db", "tls/ca.key", "tls/ca.pem", "tls/server.key", "tls/server.pem"} < set(names)
+    assert await asyncio.to_thread(read_key, key_file(tmp_path / "second", "hall")) == secret
     kept = tmp_path / "second" / "inventory-from-backup"
     assert await asyncio.to_thread(lambda: sorted(one.name for one in kept.iterdir())) == await asyncio.to_thread(
         lambda: sorted(one.name for one in example().glob("*.yaml"))
