@@ -11,7 +11,7 @@ from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
 from agent.measuring import Measuring, Ready, Records, Seen, Where
 from agent.probe import Finding, Leases, NoLeases, error, load, skipped
-from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle, until_grid
+from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle
 from agent.vantage import Vantage
 from agent.watching import Around, Watching
 from wire.batch import StreamName
@@ -29,9 +29,6 @@ STOPPING = 2.0
 """Seconds that what is under way may take to end when it is cut."""
 BROKEN = 10.0
 """Seconds before a watcher that broke is started anew."""
-LAG = 3.0
-"""Seconds that a watcher needs beyond a short watch to be sure of its first state."""
-LONG = 3600.0
 ORDERED_WINDOW = 5.0
 """Seconds of a window that an order or ``once`` asks for, where it names no other."""
 
@@ -81,7 +78,7 @@ class Runner:
         self._records = records
         self._directory = directory
         self.measuring = Measuring(clock, records, directory, self._where, leases)
-        around = Around(clock, directory, lambda: self._where().vantage, self._unwatchable, self._until_grid)
+        around = Around(clock, times, directory, lambda: self._where().vantage, self._unwatchable)
         self._watching = Watching(clock, self.measuring, directory, around)
         self._settings = AgentSettings()
         self._probes: dict[str, Any] = {}
@@ -194,7 +191,9 @@ class Runner:
         own = assignment.window if assignment.window is not None else ready.info.window
         seconds = min(own, window or ORDERED_WINDOW)
         if ready.info.watcher:
-            return await self._watch_now(ready, seconds, order)
+            if assignment.name in self._jobs:  # two watches beside each other would tell every second twice
+                return None
+            return await self._watching.briefly(ready, seconds, order)
         return await self._once(ready, seconds, order, None)
 
     def _arrange(self, respread: bool = False) -> None:
@@ -263,19 +262,8 @@ class Runner:
         """A watcher runs as long as it is assigned; one that broke is started anew after a while."""
         own = ready.assignment.window
         while not job.ended:
-            await self._watching.run(ready, ready.probe, ready.info.window if own is None else own)
+            await self._watching.run(ready, ready.info.window if own is None else own)
             await self._until(self._now_utc() + round(BROKEN * SECOND), job)
-
-    async def _watch_now(self, ready: Ready, seconds: float, order: str) -> Window | None:
-        """A short watch, all of which is one window; none where it is being watched anyway, for two watches beside each
-        other would tell every second twice."""
-        if ready.assignment.name in self._jobs:
-            return None
-        watch = asyncio.create_task(self._watching.run(ready, ready.probe, LONG, order))
-        await asyncio.wait({watch}, timeout=seconds + LAG)
-        self.measuring.cut(ready.assignment.name)
-        windows = await watch
-        return max(windows, key=lambda one: one.end - one.start, default=None)
 
     async def _run_due(self, ready: Ready | Finding, job: _Job, cadence: Plan, due: Due) -> None:
         if not isinstance(ready, Ready):
@@ -323,11 +311,6 @@ class Runner:
             return None
         moved = (interface, gateway.partition("%")[0]) != (known.interface, known.gateway)
         return Reason.NOT_ON_THIS_LINK if moved or self._elsewhere() else None
-
-    def _until_grid(self, seconds: float, boottime: int) -> int:
-        corrected = self._times.utc(boottime)
-        utc = corrected.utc if corrected else self._clock.wall() - (self._clock.boottime() - boottime)
-        return until_grid(Plan(max(1, round(seconds * SECOND)), 0, 0, 0), utc)
 
     def _elsewhere(self) -> bool:
         """Whether the machine stands elsewhere than on the link. Without any default route it does not: a box whose

@@ -4,7 +4,7 @@ that a slow disk never holds up its looks.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,9 +13,22 @@ from agent.directory import Directory, NotLearnedYet
 from agent.findings import checked, decoded, text
 from agent.measuring import Measuring, Ready, Seen
 from agent.probe import Finding, Sighting, Span, Target, Watcher, error
-from wire.clock import SECOND
+from agent.schedule import Plan, until_grid
+from wire.clock import SECOND, Corrected
 from wire.observation import Change, Window
 from wire.reasons import Reason
+
+LAG = 3.0
+"""Seconds that a watcher needs beyond a short watch to be sure of its first state."""
+LONG = 3600.0
+"""Seconds of a window that a short watch never fills."""
+
+
+class Times(Protocol):
+    """What watchers need of :class:`agent.clock.Timekeeper`."""
+
+    def utc(self, boottime: int | None = None) -> Corrected | None:
+        """Corrected UTC, or ``None`` while unknown."""
 
 
 class Around:
@@ -24,16 +37,16 @@ class Around:
     def __init__(
         self,
         clock: Clock,
+        times: Times,
         directory: Directory,
         vantage: Callable[[], str],
         hindrance: Callable[[str, str], Reason | None],
-        until_grid: Callable[[float, int], int],
     ) -> None:
         self.clock = clock
         self._directory = directory
         self._vantage = vantage
         self._hindrance = hindrance
-        self.until_grid = until_grid
+        self._times = times
         self.stood = ""
         """The vantage of the last look that counted: that of everything known, though the machine may stand elsewhere
         by the time it is told."""
@@ -44,6 +57,15 @@ class Around:
         if reason is None:
             self.stood = self._vantage()
         return reason
+
+    def until_grid(self, seconds: float, boottime: int) -> int:
+        """See :class:`agent.probe.Surroundings`. By corrected time if known, else as believed."""
+        corrected = self._times.utc(boottime)
+        utc = corrected.utc if corrected else self._clock_says(boottime)
+        return until_grid(Plan(max(1, round(seconds * SECOND)), 0, 0, 0), utc)
+
+    def _clock_says(self, boottime: int) -> int:
+        return self.clock.wall() - (self.clock.boottime() - boottime)
 
     def address(self, text: str) -> str:
         """See :class:`agent.probe.Surroundings`."""
@@ -62,7 +84,14 @@ class Watching:
         self._directory = directory
         self._around = around
 
-    async def run(self, ready: Ready, watcher: Watcher, seconds: float, order: str = "") -> list[Window]:
+    async def briefly(self, ready: Ready, seconds: float, order: str = "") -> Window | None:
+        """A short watch, all of which is one window."""
+        watch = asyncio.create_task(self.run(ready, LONG, order))
+        await asyncio.wait({watch}, timeout=seconds + LAG)
+        self._measuring.cut(ready.assignment.name)
+        return max(await watch, key=lambda one: one.end - one.start, default=None)
+
+    async def run(self, ready: Ready, seconds: float, order: str = "") -> list[Window]:
         """Watches until cut (:meth:`Measuring.cut`) or until the watcher breaks, and returns the windows recorded; they
         are on disk then, the last one included. A watcher that breaks is recorded as crashed."""
         try:
@@ -72,7 +101,7 @@ class Watching:
             return [await self._measuring.keep(self._measuring.state(ready.assignment, finding, order))]
         target = Target(ready.assignment.target, ready.assignment.platform, settings)
         said: asyncio.Queue[Sighting | None] = asyncio.Queue()
-        watching = asyncio.create_task(self._watch(watcher, target, seconds, said))
+        watching = asyncio.create_task(self._watch(ready.probe, target, seconds, said))
         try:
             with self._measuring.following(watching, ready.assignment.name):
                 windows = await self._keep(ready, said, order)

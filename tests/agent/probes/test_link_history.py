@@ -69,6 +69,12 @@ def test_turns(seconds: str, expected: list[tuple[int, str]]) -> None:
     assert [(turn.start // SECOND, str(turn.current)) for turn in turns] == expected
 
 
+def test_seconds_in_a_row_are_counted_also_where_many_come_at_once() -> None:
+    history = History(0)
+    assert len(history.judge([Judged(n * SECOND, verdict(one)) for n, one in enumerate("lllulu")]).turns) == 1
+    assert history.judge([Judged((5 + n) * SECOND, verdict(one)) for n, one in enumerate("uluu")]).turns == []
+
+
 def test_the_reason_of_a_window_is_the_last_one_and_only_where_nothing_was_known() -> None:
     history = History(0)
     history.judge(
