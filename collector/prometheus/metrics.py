@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 import collector
 from collector.board.pages import picture_of
 from collector.gate import SCRAPE, Route
+from collector.link_history.shapes import State as LinkState
 from collector.prometheus.mapping import LABELS, OUTCOMES
 from collector.responder.metrics import families as responder
 from collector.services import Services
@@ -145,6 +146,7 @@ def current(services: Services, now: Instant) -> Iterator[Metric]:
     state = _current("site_state", "1 for the state that a site is in.", ("province", "site", "state"))
     agents = _current("agents", "Agents, by whether they are heard.", ("province", "state"))
     outcome = _current("outcome", "1 for the outcome of the newest window, if it is fresh.", (*LABELS, "outcome"))
+    links = _current("link_state", "1 for the state that a watched link is in, 0 for others.", (*LABELS[:4], "state"))
     values = {name: _current(f"{name}_{MEASURES[name].unit}", MEASURES[name].help, LABELS) for name in CURRENT_VALUES}
     counted = {"heard": 0, "silent": 0}
     for site in sorted({*services.inventory.sites, *picture.sites()}):
@@ -157,9 +159,13 @@ def current(services: Services, now: Instant) -> Iterator[Metric]:
             newest[place] = max(agent.heard, newest.get(place, 0))
         for (link, role), at in newest.items():
             heard.add_metric([province, site, link, role], at / SECOND)
+        speaking = {(agent.source.link, agent.source.role) for agent in seen.agents if not agent.silent(now)}
         for one in seen.series:
             if one.stale(now):
                 continue
+            if one.link_state is not None and (one.key.link, one.key.role) in speaking:
+                for word in LinkState:
+                    links.add_metric([province, *one.key[:3], word.value], float(one.link_state is word))
             labels = [province, *one.key]
             for possible in OUTCOMES:
                 outcome.add_metric([*labels, possible.value], float(one.window.outcome is possible))
@@ -168,7 +174,7 @@ def current(services: Services, now: Instant) -> Iterator[Metric]:
                     family.add_metric(labels, one.window.values[name])
     for name, count in counted.items():
         agents.add_metric([province, name], count)
-    yield from (heard, state, agents, outcome, *values.values())
+    yield from (heard, state, agents, links, outcome, *values.values())
 
 
 def _current(name: str, words: str, labels: Iterable[str]) -> GaugeMetricFamily:

@@ -123,7 +123,7 @@ def test_rules_read_the_present_alone() -> None:
     """History would page for last night when it arrives late."""
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
-    assert len(alerts) == 5
+    assert len(alerts) == 6
     for rule in alerts:
         metrics = set(re.findall(r"\bphrom_[a-z_]+", rule["expr"]))
         assert all(name.startswith("phrom_current_") for name in metrics)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +16,7 @@ from collector.store import Source
 from tests.support.backfill import Backfilled, collector
 from wire.clock import HOUR, MINUTE, SECOND
 from wire.histogram import Histogram
+from wire.observation import Change
 from wire.reasons import Outcome, Reason
 
 PHEN = Source("agent-1", "phen", "fibre", "link")
@@ -143,3 +145,16 @@ async def test_agent_whose_link_left_the_inventory_spoils_nothing(made: Backfill
     status, text = await scraped(made)
     assert status == 200
     assert values(text, "phrom_current_agents")[(("province", "udon-thani"), ("state", "heard"))] == 1
+
+
+async def test_a_watched_link_is_a_series_per_state_while_its_agent_is_heard(made: Backfilled) -> None:
+    window = made.window(PHEN, "link", "link", made.now, states={"up": 60.0})
+    times = {"start": window.end - 10 * SECOND, "end": window.end - 7 * SECOND, "wall_start": 0, "wall_end": 0}
+    change = Change(boot=window.boot, **times, probe="link", target="link", previous="up", current="provider")
+    window = msgspec.structs.replace(window, states={"up": 50.0, "provider": 10.0})
+    await made.take(PHEN, [change, window])
+    found = values((await scraped(made))[1], "phrom_current_link_state")
+    assert len(found) == 7
+    assert {dict(labels)["state"] for labels, value in found.items() if value} == {"provider"}
+    made.services.picture.heard(PHEN, made.services.now() - 13 * SECOND)
+    assert values((await scraped(made))[1], "phrom_current_link_state") == {}, "silent: nothing is known of now"
