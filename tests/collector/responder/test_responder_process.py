@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from collector.responder import process as module
 from collector.responder.beside import COMMAND
 from collector.responder.keys import ensure_key
 from collector.responder.process import CannotServe, Responder
+from collector.responder.report import Report
 from collector.responder.settings import ResponderSettings
 from tests.support.lending import NOW, granted, opened
 from tests.support.prometheus import free_port
@@ -78,6 +80,37 @@ async def test_it_reports_what_its_ledger_says(tmp_path: Path) -> None:
             {"call": 10},
             {},
         )
+
+
+async def test_garbage_is_answered_with_nothing_and_spends_nothing(tmp_path: Path) -> None:
+    """Neither a reflector nor a door for guessing: what shows no lease gets no byte by UDP, by TCP no more than the
+    greeting, and leaves no trace in the ledger."""
+    made = await asyncio.to_thread(settings, tmp_path)
+    dice = random.Random(1)
+    loop = asyncio.get_running_loop()
+    async with Responder(made, lambda: NOW) as responder:
+        assert responder.admission is not None
+        forged = granted(Purpose.STAMP, secret=b"z" * 32).token.encode()
+        for name in ("udp", "stamp"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.setblocking(False)
+                stranger.connect(("127.0.0.1", responder.ports[name]))
+                for size in (0, 1, 4, 43, 44, 48, 112, 200, 600, 1400):
+                    for head in (b"", b"PHR", b"phrom", forged, bytes(44) + forged):
+                        await loop.sock_sendall(stranger, (head + dice.randbytes(size))[:1472])
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await loop.sock_recv(stranger, 2048)
+        for said in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 600, b"\x00\x02{}", forged):
+            reader, writer = await asyncio.open_connection("127.0.0.1", responder.ports["tcp"])
+            writer.write(said)
+            writer.write_eof()
+            heard = await reader.read()
+            assert len(heard) <= 24 + 64
+            writer.close()
+        assert responder.report() == Report(ports=responder.ports, denied=responder.report().denied)
+        assert responder.admission.sessions == set()
+        assert responder.admission.used == {}
 
 
 async def test_sessions_that_are_over_give_their_room_back_by_themselves(
