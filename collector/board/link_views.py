@@ -166,15 +166,18 @@ def evidence(one: Interval, words: Words) -> list[str]:
 
 
 def shares(history: Iterable[Interval], words: Words) -> list[Share]:
-    """The classes of time: they add up to the whole, in which the time before any agent was there is not counted."""
-    spent = dict.fromkeys(Kind, 0)
+    """The classes of time, with what the office's own network took beside the faults beyond it. They add up to the
+    whole, in which the time before any agent was there is not counted."""
+    spent: dict[tuple[Kind, str], int] = dict.fromkeys(LINK_KINDS.items(), 0)
+    own = (Kind.DOWN, LINK_STATES[State.LAN])
     for one in history:
         if one.why is not Why.NO_AGENT:
-            spent[one.kind] += one.end - one.start
+            key = own if one.state is State.LAN else (one.kind, LINK_KINDS[one.kind])
+            spent[key] = spent.get(key, 0) + one.end - one.start
     whole = sum(spent.values())
     return [
-        Share(SHOWN[kind], words(LINK_KINDS[kind]), length_text(took / SECOND, words), percent_text(took, whole))
-        for kind, took in spent.items()
+        Share(SHOWN[kind], words(word), length_text(took / SECOND, words), percent_text(took, whole))
+        for (kind, word), took in spent.items()
         if took
     ]
 

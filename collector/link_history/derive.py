@@ -1,7 +1,7 @@
 """From the records of one link to its history: intervals that cover a range wholly and never overlap. Pure.
 
 Whatever the records and their order, the classes of time add up to the range; a time for which nothing is proven is not
-measured, and never up. ``docs/decisions/018-link-history.md`` says why the rules are drawn so.
+measured, and never up. ``docs/decisions/019-link-history.md`` says why the rules are drawn so.
 """
 
 from collections.abc import Iterable, Sequence
