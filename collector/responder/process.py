@@ -7,8 +7,6 @@ from stdin, tells how it fares as lines of JSON on stdout, and ends when stdin d
 import asyncio
 import contextlib
 import gc
-import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -20,6 +18,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from collector.responder import stamp, tcp, udp
 from collector.responder.admission import Admission, Counts
 from collector.responder.keys import BadKey, read_key
 from collector.responder.report import Report
@@ -54,6 +53,7 @@ class Server(Protocol):
 
 
 Serve = Callable[[str, int, Admission, Callable[[], Instant]], Awaitable[Server]]
+PROTOCOLS: dict[str, Serve] = {"tcp": tcp.serve, "udp": udp.serve, "stamp": stamp.serve}
 
 
 def now_utc() -> Instant:
@@ -76,7 +76,7 @@ class Responder:
         secret = await asyncio.to_thread(_secret, settings)
         self.admission = Admission(settings.id, secret, settings.capacity(), self._now())
         try:
-            for name, serve in _protocols().items():
+            for name, serve in PROTOCOLS.items():
                 port = getattr(settings, f"{name}_port")
                 self._servers[name] = await _bound(name, serve, settings.bind, port, self.admission, self._now)
         except BaseException:
@@ -135,15 +135,6 @@ def _secret(settings: ResponderSettings) -> bytes:
         return read_key(Path(settings.key_file))
     except BadKey as bad:
         raise CannotServe(f"key_file: {bad}") from bad
-
-
-def _protocols() -> dict[str, Serve]:
-    """The servers that this release has."""
-    found = {}
-    for name in ("tcp", "udp", "stamp"):
-        if importlib.util.find_spec(f"collector.responder.{name}") is not None:
-            found[name] = importlib.import_module(f"collector.responder.{name}").serve
-    return found
 
 
 async def _bound(
