@@ -7,6 +7,7 @@ from typing import Any
 from collector.inventory.model import Meeting, Rehearsal, Sheet
 from collector.inventory.platforms import Endpoint
 from collector.inventory.responder_checks import responders
+from collector.inventory.slot_checks import slots
 from wire.yaml_nodes import shown
 from wire.yaml_settings import Document, Mistake, nearest
 
@@ -28,6 +29,7 @@ def mistakes_among(sheets: _Sheets) -> list[Mistake]:
         *_anchors(sheets),
         *_udp(sheets),
         *responders(sheets),
+        *slots(sheets),
     ]
     return sorted(found, key=lambda one: (one.file, one.line))
 

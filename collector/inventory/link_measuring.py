@@ -72,13 +72,28 @@ class Slots(Part, frozen=True, kw_only=True):
         ),
     ] = dt.timedelta(hours=24)
     budget_gb: Annotated[
-        float, Meta(gt=0, le=100_000, description="Most gigabytes that tests may cost a site in a month", examples=[10])
+        float,
+        Meta(
+            gt=0,
+            le=100_000,
+            description="Most gigabytes that tests may cost a site in a month; at 200/80 a test costs about 0.035",
+            examples=[10],
+        ),
     ] = 10.0
     office_hours: Annotated[
-        bool, Meta(description="Whether tests may run in office hours where others would not suffice", examples=["no"])
+        bool,
+        Meta(
+            description="Whether tests may run in office hours where the other hours would not suffice; "
+            "a site with service_hours of its own is tested within them alone",
+            examples=["no"],
+        ),
     ] = True
     without_collector: Annotated[
-        bool, Meta(description="Whether an agent that cannot reach the collector for hours tests sparsely by itself")
+        bool,
+        Meta(
+            description="Whether an agent that cannot reach the collector for hours tests sparsely by itself, "
+            "against responders that stand at no site"
+        ),
     ] = True
 
 
