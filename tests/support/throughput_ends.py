@@ -2,6 +2,7 @@
 
 python -m tests.support.throughput_ends respond HOST [--port N]       prints "ready PORT", serves until stdin ends
 python -m tests.support.throughput_ends measure HOST PORT [...]       prints the results of each run as a line of JSON
+    python -m tests.support.throughput_ends agent                         measures by the words of each line of stdin
 """
 
 import argparse
@@ -62,8 +63,8 @@ class OwnLeases:
         self.grant = (down, up, seconds)
 
     async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:
-        """A new lease each time."""
-        return granted(*self.grant)
+        """A new lease each time, each of another link, so that a test cut off does not stand in the next one's way."""
+        return granted(*self.grant, link=lease.new_id())
 
 
 class Measured(msgspec.Struct):
@@ -100,29 +101,37 @@ async def measure(host: str, port: int, down: int, up: int, directions: str, con
     return Measured(results, time.process_time() - cpu, time.monotonic() - begun)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """One end."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("end", choices=["respond", "measure"])
-    words.add_argument("host")
-    words.add_argument("port", type=int, nargs="?", default=0)
-    words.add_argument("--down", type=float, default=1e9)
-    words.add_argument("--up", type=float, default=1e9)
-    words.add_argument("--contract-down", type=float, default=200e6)
-    words.add_argument("--contract-up", type=float, default=80e6)
-    words.add_argument("--directions", default="down+up")
-    words.add_argument("--runs", type=int, default=1)
-    words.add_argument("--pause", type=float, default=0.3, help="seconds between two runs")
-    given = words.parse_args()
-    if given.end == "respond":
+    given = asked(sys.argv[1:] if words is None else words)
+    if given.end == "agent":
+        for line in sys.stdin:
+            main(["measure", *line.split()])
+    elif given.end == "respond":
         asyncio.run(respond(given.host, given.port))
-        return
-    contract = ContractTerms(download=round(given.contract_down), upload=round(given.contract_up))
-    rates = round(given.down), round(given.up)
-    for number in range(given.runs):
-        time.sleep(given.pause if number else 0)
-        found = asyncio.run(measure(given.host, given.port, *rates, given.directions, contract))
-        print(msgspec.json.encode(found).decode(), flush=True)
+    else:
+        contract = ContractTerms(download=round(given.contract_down), upload=round(given.contract_up))
+        rates = round(given.down), round(given.up)
+        for number in range(given.runs):
+            time.sleep(given.pause if number else 0)
+            found = asyncio.run(measure(given.host, given.port, *rates, given.directions, contract))
+            print(msgspec.json.encode(found).decode(), flush=True)
+
+
+def asked(words: list[str]) -> argparse.Namespace:
+    """The command line."""
+    known = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known.add_argument("end", choices=["respond", "measure", "agent"])
+    known.add_argument("host", nargs="?", default="")
+    known.add_argument("port", type=int, nargs="?", default=0)
+    known.add_argument("--down", type=float, default=1e9)
+    known.add_argument("--up", type=float, default=1e9)
+    known.add_argument("--contract-down", type=float, default=200e6)
+    known.add_argument("--contract-up", type=float, default=80e6)
+    known.add_argument("--directions", default="down+up")
+    known.add_argument("--runs", type=int, default=1)
+    known.add_argument("--pause", type=float, default=0.3, help="seconds between two runs")
+    return known.parse_args(words)
 
 
 if __name__ == "__main__":

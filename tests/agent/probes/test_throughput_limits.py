@@ -65,6 +65,7 @@ def test_a_limit_of_the_test_itself(limit: Limit, beyond: dict[str, Any], within
         (Offer(205_000_000), 150e6, False),
         (Offer(205_000_000), 186e6, True),
         (Offer(0, 0), 150e6, False),
+        (Offer(240_000_000), 225e6, False),
         (Offer(240_000_000), 230e6, True),  # near to what was offered, above the contract
     ],
 )

@@ -49,6 +49,10 @@ def test_settled_is_within_5_percent_of_what_follows():
     assert windows.ramp([0, 0, 0, 189.5, 200, 200, 200, 200, 200]) == 4
 
 
+def test_two_windows_settle_it_whatever_comes_then():
+    assert windows.ramp([0, 0, 0, 200, 200, 150, 200, 200, 200, 200]) == 3
+
+
 def test_one_window_on_its_way_up_is_not_the_end_of_the_ramp():
     assert windows.ramp([50, 60, 70, 200, 120, 200, 201, 199, 200]) == 5
 
@@ -83,7 +87,8 @@ def test_the_shortest_window_is_20_ms():
 
 
 def test_the_payload_counts_where_no_kernel_does():
-    assert windows.rates(readings(200), 0)[0].rate == pytest.approx(200e6 * 1448 / 1500, rel=1e-3)
+    found = windows.rates(readings(200, 100), 0)
+    assert [one.rate for one in found] == pytest.approx([200e6 * 1448 / 1500, 100e6 * 1448 / 1500], rel=1e-3)
 
 
 def test_counters_that_go_back_are_no_negative_rate():
@@ -114,6 +119,10 @@ def test_it_goes_on_while_the_halves_disagree():
 def test_stable_is_within_1_percent():
     assert stable(150, 200, 200, 200, 200, 198.2, 198.2, 198.2)
     assert not stable(150, 200, 200, 200, 200, 197.8, 197.8, 197.8)
+
+
+def test_it_is_the_halves_that_are_compared():
+    assert stable(150, 200, 200, 200, 200, 195, 200, 200, 195)
 
 
 def test_silence_is_never_stable():
