@@ -94,9 +94,8 @@ class Reflected:
 
     def over(self, now: Instant) -> bool:
         """Whether it reflects no more."""
-        return (
-            self.admitted.closed or now >= self.admitted.ends() or (self.until is not None and now >= self.until)
-        )  # fmt: skip
+        replaced = self.until is not None and now >= self.until
+        return self.admitted.closed or now >= self.admitted.ends() or replaced
 
     def allows(self, size: int, now: Instant) -> bool:
         """Whether one more packet of ``size`` bytes at the IP layer is within its rate, both ways."""
@@ -226,7 +225,7 @@ class Reflector:
         proven = context(place.ssid, asked.mode)
         admitted = self._admission.admit(
             asked.token, asked.proof, asked.cookie, Purpose.STAMP, place.address, now, proven
-        )  # fmt: skip
+        )
         self._tidy(now)
         for other in self._sessions.values():
             if (other.place.address, other.place.port) == (place.address, place.port):

@@ -195,6 +195,19 @@ def test_the_answer_to_an_opening_is_proven_and_repeated_when_it_was_lost():
     assert hall.sequence(1, grant) == 1
 
 
+def test_another_mode_or_another_lease_at_the_same_place_is_another_session():
+    hall, grant, other = Hall(), lease(), lease()
+    first = hall.opened(grant)
+    hall.sequence(0, grant)
+    plain = hall.opened(grant, mode=Mode(0))
+    assert (plain.how, plain.epoch == first.epoch) == (How.NEW, False)
+    assert hall.sequence(0, None) == 0
+    assert hall.opened(other).how is How.NEW
+    assert hall.sequence(0, other) == 0
+    assert hall.reflector.sessions == 1
+    assert len(hall.admission.sessions) == 1
+
+
 def test_the_same_lease_elsewhere_takes_the_session_along_with_a_new_count():
     hall, grant = Hall(), lease()
     before = hall.opened(grant)
