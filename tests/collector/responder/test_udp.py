@@ -23,11 +23,13 @@ from wire.udp_tests import (
     Done,
     End,
     Hello,
+    Open,
     Opened,
     Phase,
     Plan,
     Report,
     Why,
+    decode,
     encode,
 )
 
@@ -106,6 +108,16 @@ async def test_an_open_sent_again_is_answered_again():
             client.socket.send(client.said)
             assert await thread(client.hear) == first
             assert server.sessions == 1
+
+
+async def test_an_open_sent_again_must_prove_its_plan_too():
+    async with responding() as (server, _):
+        with Client(server.port) as client:
+            await thread(client.open, lent(), LIGHT)
+            asked = decode(client.said)
+            assert isinstance(asked, Open)
+            client.say(asked._replace(plan=asked.plan.replace(b"20000000", b"90000000")), 1372)
+            assert await thread(client.silence)
 
 
 async def test_a_flood_from_many_addresses_gets_no_more_than_it_sent_and_is_not_remembered():
@@ -289,7 +301,7 @@ async def test_a_call_s_stream_waits_for_a_client_that_is_silent_and_goes_on():
         before = []
         with contextlib.suppress(TimeoutError):
             while True:
-                before.append(client.hear_of(Data, 0.4).number)
+                before.append(client.hear_of(Data, 0.9).number)
         rest: list[Data] = []
         while not rest or rest[-1].number < len(items) - 1:
             client.say(Report(client.identity, Phase.BOTH))
