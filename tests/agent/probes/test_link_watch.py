@@ -249,6 +249,9 @@ def only_change(found: list[Sighting], state: str) -> Sighting:
 
 def test_a_change_is_told_three_seconds_after_it_began_with_the_evidence() -> None:
     found, _ = watched(40, lambda world: setattr(world, "faults", [Fault(20.3, 99)]))
+    assert only_change(found, "up").finding.facts == {
+        "answered": "gateway, edge, anchor-1, anchor-2, responder:hall, collector"
+    }
     change = only_change(found, "link")
     assert (change.end - change.start) / SECOND == pytest.approx(3.0, abs=0.01)
     assert change.previous == "up"
@@ -272,6 +275,20 @@ def test_the_trace_says_where_the_path_stops() -> None:
 def test_a_fault_soon_after_a_blink_is_traced_itself(begins: float) -> None:
     faults = [Fault(20.3, 21.9), Fault(begins, 90, BEYOND)]
     found, _ = watched(130, lambda world: setattr(world, "faults", faults))
+    traces = [one.finding.facts["trace"] for one in found if "trace" in one.finding.facts]
+    assert traces == ["1 gateway, 2 edge, 3 silent"]
+
+
+def test_a_window_soon_after_a_change_tells_no_older_trace() -> None:
+    def prepare(world: LinkWorld) -> None:
+        world.clock.slept = 54_500_000  # the minute ends half a second before the change is told
+        world.faults = [Fault(20.3, 21.9), Fault(22.2, 90, BEYOND)]
+
+    found, _ = watched(130, prepare)
+    change = only_change(found, "provider")
+    window = found[found.index(change) + 1]
+    assert change.end - SECOND < window.end < change.end
+    assert "trace" not in change.finding.facts | window.finding.facts
     traces = [one.finding.facts["trace"] for one in found if "trace" in one.finding.facts]
     assert traces == ["1 gateway, 2 edge, 3 silent"]
 
@@ -375,7 +392,7 @@ def test_elsewhere_nothing_is_asked_and_the_reason_is_told() -> None:
 
 def test_elsewhere_a_route_that_is_gone_is_no_fault_of_this_link() -> None:
     def prepare(world: LinkWorld) -> None:
-        world.reason = lambda _: Reason.NOT_ON_THIS_LINK
+        world.reason = lambda t: None if 40 <= t < 50 else Reason.NOT_ON_THIS_LINK  # as asked without any route
         world.faults = [Fault(20.3, 50, ALL, NO_ROUTE)]
 
     found, _ = watched(70, prepare)
