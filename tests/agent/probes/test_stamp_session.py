@@ -303,3 +303,16 @@ def test_a_lease_for_something_else_opens_nothing():
     world.sender.lend(granted(Purpose.CALL), world.here)
     assert world.window(3).sent == 0
     assert world.sender.denied == "wrong_purpose"
+
+
+def test_answers_under_way_when_the_lease_is_renewed_are_heard():
+    world = World(up=straight(170 * MS), down=straight(170 * MS))
+    world.lend(hours=0.01)
+    tally = Tally()
+    world.run(5, tally)
+    before = world.sender.session
+    world.lend(hours=0.01)
+    world.run(5, tally)
+    world.close(tally)
+    assert world.sender.session is not before
+    assert (tally.lost, tally.set_aside, len(tally.runs)) == (0, 0, 2)
