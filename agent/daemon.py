@@ -6,6 +6,7 @@ import gc
 import signal
 import traceback
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,7 @@ from agent.leases import CollectorLeases
 from agent.memory import give_back
 from agent.metrics import Exposition, Gauge, Tally
 from agent.metrics import serve as serve_metrics
+from agent.router_settings import counters_of
 from agent.runner import Runner, UnknownAssignment
 from agent.settings import OwnSettings, effective
 from agent.slots import SlotTests
@@ -58,6 +60,7 @@ class Daemon:
         self._tally = Tally()
         leases = KeptLeases(CollectorLeases(lambda: self._delivery.connection), state.folder)
         self._runner = Runner(clock, self._timekeeper, self._journal, self._directory, leases)
+        self._runner.prepare = self._prepare
         self._slots = SlotTests(clock, self._timekeeper, self._runner, self._journal, leases, heard=self._heard)
         self._runner.measuring.listeners += [self._tally.window, self._slots.calm.saw]
         self._whereabouts = Whereabouts(clock, self._journal, self._directory, self._runner.stand)
@@ -121,6 +124,13 @@ class Daemon:
 
     def _keep(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         self._tasks[name] = asyncio.create_task(self._supervise(name, part), name=name)
+
+    def _prepare(self, name: str, made: Any) -> Any:
+        """A probe as this machine needs it: how the whole link's traffic is counted stands in its own settings."""
+        if name == "throughput":
+            made.inline = self._own.router.counters == "this-machine"
+            made.ask = lambda: counters_of(self._own.router, self._directory.addresses.get("gateway", ""))
+        return made
 
     async def _supervise(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
         """A part that breaks is logged and started anew: an agent in a district has nobody to restart it."""

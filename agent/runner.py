@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -81,6 +81,7 @@ class Runner:
         around = Around(clock, times, directory, lambda: self._where().vantage, self._unwatchable)
         self._watching = Watching(clock, self.measuring, directory, around)
         self._settings = AgentSettings()
+        self.prepare: Callable[[str, Any], Any] = lambda _, made: made  # gives a probe what only this machine knows
         self._probes: dict[str, Any] = {}
         self._jobs: dict[str, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -233,7 +234,7 @@ class Runner:
             detail = f"the probe {assignment.probe!r} cannot be loaded: {missing}; install phrom anew"
             return error(Reason.NOT_SUPPORTED, facts={"detail": detail})
         if assignment.probe not in self._probes:
-            self._probes[assignment.probe] = info.make()
+            self._probes[assignment.probe] = self.prepare(assignment.probe, info.make())
         return Ready(assignment, info, self._probes[assignment.probe])
 
     async def _repeat(self, job: _Job) -> None:

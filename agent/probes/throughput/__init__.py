@@ -64,6 +64,10 @@ class Throughput:
         """Told on the event loop how far a test is."""
         self.router: RouterCounters | None = None
         """Counters of the router towards the provider, where they can be read."""
+        self.ask: Callable[[], RouterCounters | None] = lambda: None
+        """Asked for them before each test where ``router`` is not set: the gateway may be another by then."""
+        self.inline: bool | None = None
+        """Whether this machine is the router, where the test's settings do not say."""
 
     async def measure(self, target: Target, span: Span) -> Finding:  # noqa: ARG002 - a test knows its own length
         """One test by the engine of the settings, judged; a result for each direction."""
@@ -74,7 +78,7 @@ class Throughput:
             settings.responder, settings.contract, target.leases, settings.directions, settings.slot, self.progress
         )
         place = await self._place(settings)
-        watch = await Watch.begun(self.router)
+        watch = await Watch.begun(self.router or self.ask())
         try:
             results = await engine.run(terms)
         except LeaseRefused as no:
@@ -103,5 +107,6 @@ class Throughput:
         else:
             first = found.addresses[0]
             interface = await asyncio.to_thread(Interface.towards, first.family, first.place)
-        place = await asyncio.to_thread(functools.partial(interface.place, inline=settings.inline))
+        inline = self.inline if settings.inline is None else settings.inline
+        place = await asyncio.to_thread(functools.partial(interface.place, inline=inline))
         return place._replace(role=settings.role, on_link=settings.on_link, time_known=settings.time_known)

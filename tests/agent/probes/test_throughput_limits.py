@@ -62,7 +62,10 @@ def test_a_limit_of_the_test_itself(limit: Limit, beyond: dict[str, Any], within
         (Offer(1_000_000_000, 80_000_000), 60e6, True),  # a hall behind its own 80: never proves 200
         (Offer(80_000_000, 1_000_000_000), 60e6, True),
         (Offer(199_000_000), 150e6, True),
+        (Offer(200_000_000), 150e6, False),
         (Offer(205_000_000), 150e6, False),
+        (Offer(205_000_000), 184.5e6, True),
+        (Offer(210_000_000), 195e6, False),
         (Offer(205_000_000), 186e6, True),
         (Offer(0, 0), 150e6, False),
         (Offer(240_000_000), 225e6, False),
