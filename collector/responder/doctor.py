@@ -20,11 +20,9 @@ from collector.responder.beside import wanted
 from collector.responder.keys import BadKey, key_file, read_key
 from collector.responder.settings import ResponderSettings
 from collector.settings import CollectorSettings, is_any
+from collector.slots.rules import AT_IP
 from wire.throughput import MAGIC
 
-AT_IP = {"ip": 1.0, "ethernet": 1500 / 1518, "tcp": 1500 / 1448}
-"""Rate at the IP layer for one at the contract's layer: full packets of 1500 bytes, 18 bytes of Ethernet around them
-(IEEE 802.3 clause 3), 52 bytes of IPv4 and TCP headers with time stamps (RFC 7323) within."""
 ANSWER_WITHIN = 3.0
 _ARTICLE = {"down": "download", "up": "upload"}
 

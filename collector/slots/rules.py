@@ -28,6 +28,9 @@ BAD = 0.95
 """A valid sample below this share of the contract is retested before anyone hears of it: it is what a light check
 proves, while a test errs by 1 % at most and 70 % (NBTC) is a verdict over a month, not one over a sample."""
 DIRECTIONS = ("down", "up")
+AT_IP = {"ip": 1.0, "ethernet": 1500 / 1518, "tcp": 1500 / 1448}
+"""Rate at the IP layer for one at the contract's layer: full packets of 1500 bytes, 18 bytes of Ethernet around them
+(IEEE 802.3 clause 3), 52 bytes of IPv4 and TCP headers with time stamps (RFC 7323) within."""
 
 
 class Rules(NamedTuple):
@@ -153,6 +156,7 @@ def reserved(terms: ContractTerms, far: Far) -> Wanted:
 
 
 def provable(terms: ContractTerms, far: Far) -> tuple[str, ...]:
-    """The directions in which this responder can prove the contract."""
-    need = wanted(terms)
-    return tuple(name for name, has, asks in (("down", far.down, need.down), ("up", far.up, need.up)) if has >= asks)
+    """The directions in which this responder can prove the contract: a rate that reached it needs no headroom."""
+    factor = AT_IP[terms.layer]
+    asked = (("down", far.down, terms.download), ("up", far.up, terms.upload))
+    return tuple(name for name, has, agreed in asked if has >= agreed * factor)
