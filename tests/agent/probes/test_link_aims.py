@@ -64,7 +64,7 @@ def test_whose_a_gateway_s_address_is(address: str, expected: bool) -> None:
         (V4._replace(point_to_point=True), True),
         (V6._replace(point_to_point=True), True),
         (V4._replace(route=Default("wan", "100.64.3.1", 0)), True),
-        (V6._replace(route=Default("wan", "2001:db8::1", 0)), False),
+        (V6._replace(route=Default("wan", "2400::1", 0)), False),
     ],
 )
 def test_whether_this_machine_is_the_router(way: Route, expected: bool) -> None:
