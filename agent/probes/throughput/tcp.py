@@ -40,6 +40,8 @@ class TcpEngine:
             return _none(terms, start, *_unreachable(problem))
         try:
             return await self._measured(terms, grant, connected)
+        except OSError as problem:
+            return _none(terms, start, *_unreachable(problem))
         except Denied as no:
             reason = Reason.RESPONDER_BUSY if no.denial in BUSY else Reason.NO_LEASE
             return _none(terms, start, Outcome.SKIPPED, reason, str(no))
@@ -61,7 +63,7 @@ class TcpEngine:
             runs = await asyncio.shield(thread)
         except asyncio.CancelledError:
             cancelled.set()
-            with contextlib.suppress(Cancelled, Broken, Denied):
+            with contextlib.suppress(Cancelled, Broken, Denied, OSError):
                 await thread  # within a tick
             raise
         results = [tcp_result.of(run, client.idle, client.allowed(run.direction), terms) for run in runs]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from agent.neterrors import OURS
 from agent.probes.throughput import windows
 from agent.probes.throughput.engine import Direction
 from agent.probes.throughput.nearby import Interface, Passed
@@ -94,7 +95,8 @@ class Client:
     def run(self, directions: tuple[Direction, ...]) -> list[Run]:
         """The directions one after the other; stops at the first that is broken off.
 
-        Raises :class:`Broken` where it did not even begin, and what :class:`Opening` raises but ``OSError``.
+        Raises :class:`Broken` where it did not even begin, what else :class:`Opening` raises, and ``OSError`` only for
+        this machine's own trouble, such as a full table of open files.
         """
         try:
             says = self._opening.run(self._cancelled)
@@ -106,6 +108,8 @@ class Client:
                 test = _Test(self._control, says, selector, streams, self._told)
                 return self._all(test, directions)
         except OSError as problem:
+            if problem.errno in OURS:
+                raise
             raise Broken(problem.strerror or str(problem)) from problem
         except BadFrame as wrong:
             raise Broken(str(wrong)) from wrong
@@ -255,6 +259,8 @@ class _Flow:
         except Broken as trouble:
             problem = str(trouble)
         except OSError as trouble:
+            if trouble.errno in OURS:
+                raise
             problem = trouble.strerror or str(trouble)
         return Run(
             self._direction,

@@ -1,6 +1,7 @@
 """The whole probe on loopback against a real responder, and what it says when there is none to speak of."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -11,9 +12,11 @@ from agent.findings import mistake_in
 from agent.probe import Finding, LeaseRefused, Leases, Span, Target
 from agent.probes.throughput import Throughput, ThroughputSettings, tcp_client
 from agent.probes.throughput.engine import Direction, Progress
+from agent.probes.throughput.tcp_opening import Opening
 from agent.router_counters import Counters, CountersUnavailable
 from collector.responder import tcp
 from tests.support.throughput_ends import OwnLeases, granted, ledger, now
+from wire.bulk import Streams
 from wire.lease import Grant, Purpose
 from wire.reasons import Limit, Outcome, Reason
 from wire.settings import ContractTerms, ResponderAt, Role
@@ -131,6 +134,26 @@ async def test_a_busy_responder():
         second = await measure(server.port, directions=(Direction.DOWN,))
         assert (second.outcome, second.reason) == (Outcome.SKIPPED, Reason.RESPONDER_BUSY)
         assert (await first).outcome is Outcome.OK
+
+
+async def test_a_full_table_of_open_files_is_the_agent_s_own_trouble(port: int, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Opening, "_connect", full)
+    finding = await measure(port)
+    assert (finding.outcome, finding.reason) == (Outcome.ERROR, Reason.NO_RESOURCES)
+    assert finding.facts["remedy"] == "raise the limit of open files (LimitNOFILE=)"
+    assert [one.outcome for one in finding.results] == [Outcome.ERROR] * 2
+
+
+async def test_its_own_trouble_in_the_middle_stays_its_own(port: int, monkeypatch: pytest.MonkeyPatch):
+    def none_left(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    monkeypatch.setattr(Streams, "read", none_left)
+    finding = await measure(port)
+    assert (finding.outcome, finding.reason) == (Outcome.ERROR, Reason.NO_RESOURCES)
 
 
 async def test_nobody_there():
