@@ -10,8 +10,10 @@ from babel.messages.pofile import read_po
 
 from collector.catalogue import catalogue, translate
 from collector.picture import Doubt, State
-from collector.words import DOUBTS, OUTCOMES, REASONS, STATES
-from wire.reasons import Outcome, Reason
+from collector.slots.forecast import Why
+from collector.slots.words import WHYS
+from collector.words import DOUBTS, LIMITS, OUTCOMES, REASONS, STATES
+from wire.reasons import Limit, Outcome, Reason
 
 ROOT = Path(__file__).parents[2]
 THAI = ROOT / "collector" / "locale" / "th" / "LC_MESSAGES" / "phrom.po"
@@ -59,6 +61,8 @@ def test_every_translation_is_thai(thai):
 
 def test_every_code_has_its_words():
     assert set(REASONS) == set(Reason)
+    assert set(LIMITS) == set(Limit)
+    assert set(WHYS) == set(Why)
     assert set(STATES) == set(State)
     assert set(DOUBTS) == set(Doubt)
     assert set(OUTCOMES) == set(Outcome)
