@@ -8,6 +8,8 @@ from bench.outage_plan import Kind
 
 WANTED = 5.0
 """Seconds from which an outage must be found."""
+LOOK = 1.0
+"""Seconds from one look of a watcher to the next."""
 CLOSE = 2.0
 """Seconds by which its start and end may be off."""
 STARTING = 8.0
@@ -82,6 +84,14 @@ class Found(NamedTuple):
 
     part: Part
     told: tuple[Told, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether it is listed and, where the agent saw both its ends, also counted. Seen once a second, one that is
+        hardly :data:`WANTED` long may be listed without being counted."""
+        whole = self.part.whole_start and self.part.whole_end
+        sure = self.part.end - self.part.start >= WANTED + LOOK
+        return any(one.counted for one in self.told) if whole and sure else bool(self.told)
 
     @property
     def start_error(self) -> float | None:
@@ -228,7 +238,7 @@ def table(score: Score, broken: Sequence[Broken], cuts: dict[Kind, int]) -> str:
     lines = [HEAD, "|---|---|---|---|---|---|---|---|"]
     for kind in (*Kind, None):
         some = [one for one in score.found if kind in (None, one.part.kind)]
-        held = [one for one in some if one.told]
+        held = [one for one in some if one.found]
         count = sum(cuts.values()) if kind is None else cuts.get(kind, 0)
         starts, ends = [one.start_error for one in held], [one.end_error for one in held]
         right = f"{sum(one.right for one in held)} of {len(held)}" if held else ""
@@ -255,8 +265,8 @@ def _pair(values: Sequence[float | None]) -> str:
 
 def verdicts(score: Score) -> list[tuple[str, bool]]:
     """The claims, one by one."""
-    held = [one for one in score.found if one.told]
-    missed = [one.part for one in score.found if not one.told]
+    held = [one for one in score.found if one.found]
+    missed = [one.part for one in score.found if not one.found]
     off = [(gap, claimed) for gap, claimed in score.off if claimed > CLOSE]
     starts = quantile((one.start_error for one in held), 1.0) or 0.0
     ends = quantile((one.end_error for one in held), 1.0) or 0.0

@@ -221,7 +221,7 @@ def _details(found: Score) -> None:
     """What is not as it should be, to stderr."""
     for one in found.found:
         errors = [error for error in (one.start_error, one.end_error) if error is not None]
-        if not one.told or not one.right or any(abs(error) > 2 for error in errors):
+        if not one.found or not one.right or any(abs(error) > 2 for error in errors):
             _say(f"look at: {one.part} {one.told} {errors}")
     for told in found.invented:
         _say(f"invented: {told}")

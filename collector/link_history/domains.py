@@ -40,8 +40,7 @@ def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
     if said not in BEYOND:
         return Judged(said, RULE, "own_network")  # a fault of the site's own is never the provider's
     seen = outage.before in (Kind.UP, Kind.DOWN)
-    fell = _fell if seen else _was_down  # a beginning that nobody saw is not compared with others
-    together = sum(fell(history, outage) for history in others.values())
+    together = sum(_fell(history, outage) for history in others.values()) if seen else _down_at_once(others, outage)
     watched = sum(_watched(history, outage.start) for history in others.values())
     if together >= FEWEST and together >= SHARE * watched:
         return Judged(State.PROVIDER, RULE, "fell_together", together, watched)
@@ -62,9 +61,27 @@ def _fell(history: Sequence[Interval], outage: Outage) -> bool:
     )
 
 
-def _was_down(history: Sequence[Interval], outage: Outage) -> bool:
-    """Whether a link was down beyond its site when this one was found to be."""
-    return any(one.state in BEYOND and one.start <= outage.start < one.end for one in history)
+def _down_at_once(others: Mapping[str, Sequence[Interval]], outage: Outage) -> int:
+    """For a beginning that nobody saw, because the agent started in the middle of it: the most links that fell together
+    with each other, of those that were down when this one was found to be."""
+    falls = [fall for history in others.values() if (fall := _fall_before(history, outage.start)) is not None]
+    return max((sum(abs(one - other) <= TOGETHER for other in falls) for one in falls), default=0)
+
+
+def _fall_before(history: Sequence[Interval], moment: Instant) -> Instant | None:
+    """When a link that was down beyond its site at ``moment`` was seen to go down; ``None`` if it was not."""
+    fall = None
+    for before, one in pairwise(history):
+        if one.start > moment:
+            break
+        if one.state not in BEYOND:
+            fall = None
+        elif before.state not in BEYOND:
+            fall = one.start if before.kind in (Kind.UP, Kind.DOWN) else None
+        if one.end <= moment:
+            continue
+        return fall
+    return None
 
 
 def _watched(history: Sequence[Interval], moment: Instant) -> bool:

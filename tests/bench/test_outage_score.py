@@ -55,6 +55,7 @@ def test_what_is_as_it_was_holds() -> None:
     ("said", "claim"),
     [
         ([], "every outage of 5 s or more found while an agent ran"),
+        ([told(100, 160)._replace(counted=False)], "every outage of 5 s or more found while an agent ran"),
         ([told(103, 160)], "start within 2 s"),
         ([told(97.9, 160)], "start within 2 s"),
         ([told(100, 157)], "end within 2 s"),
@@ -86,6 +87,22 @@ def test_an_outage_is_cut_by_the_times_without_an_agent() -> None:
     assert (after.start, after.end, after.whole_start, after.whole_end) == (120 + STARTING, 160, False, True)
     assert parts_of([CUT], [Off("a", 90, 170)]) == []
     assert parts_of([CUT], [Off("a", 104, 170)]) == []
+
+
+def test_one_of_hardly_five_seconds_need_not_count_but_be_listed() -> None:
+    brief = Broken("a", Kind.ACCESS, 300, 305.9)
+    listed = told(301, 305.9)._replace(counted=False)
+    assert wrong(compared(told(100, 160), listed, broken=(CUT, brief))) == []
+    assert wrong(compared(told(100, 160), broken=(CUT, brief))) == [
+        "every outage of 5 s or more found while an agent ran"
+    ]
+
+
+def test_a_part_whose_end_the_agents_own_end_made_need_not_count() -> None:
+    brief = told(100, 103)._replace(counted=False)
+    off = (Off("a", 120, 190),)
+    found = score([CUT], off, [brief], history((0, 100, "up"), (100, 103, "down"), (103, 200, "unmeasured")), SPAN)
+    assert wrong(found) == []
 
 
 def test_a_time_without_an_agent_must_not_be_claimed() -> None:

@@ -137,14 +137,21 @@ def test_the_table_of_rule_1(said: str, others: list[str], domain: str, reason: 
     assert (found.domain, found.reason, found.rule) == (State(domain), reason, RULE)
 
 
-def test_a_beginning_that_nobody_saw_is_compared_with_who_was_down_then() -> None:
-    """The agent started in the middle of an outage: others may have fallen long before it could see its own."""
+def test_a_beginning_that_nobody_saw_is_compared_with_those_who_fell_together_before() -> None:
+    """The agent started in the middle of an outage: the others fell long before it could see its own."""
     parts = (Interval(EPOCH + 100 * SECOND, EPOCH + 200 * SECOND, State.LINK),)
     one = Outage(parts, Kind.UNMEASURED, Kind.UP)
-    down, fresh = other("long down"), other(DOWN, 101)
+    down, fresh, found_down = other("long down"), other(DOWN, 101), other("found down")
     assert judge(one, {"a": down, "b": down}) == Judged(State.PROVIDER, RULE, "fell_together", 2, 2)
     assert judge(one, {"a": fresh, "b": fresh}).reason == "as_the_agent_says"
+    assert judge(one, {"a": found_down, "b": found_down}).reason == "as_the_agent_says"
     assert judge(one, {"a": down, "b": down, "c": other(UP), "d": other(UP), "e": other(UP)}).domain is State.LINK
+    apart = history((40, "up"), (5, "link"), (100, "provider"), (60, "up"))
+    assert judge(one, {"a": down, "b": apart}).reason == "as_the_agent_says", "they did not fall with each other"
+    again = history((18, "up"), (5, "link"), (100, "provider"), (60, "up"))
+    assert judge(one, {"a": down, "b": again}).together == 2
+    over = history((20, "up"), (30, "link"), (100, "up"))
+    assert judge(one, {"a": down, "b": over}).together == 1
 
 
 def test_together_means_within_ten_seconds_and_both_errors() -> None:
