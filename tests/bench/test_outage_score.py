@@ -90,12 +90,11 @@ def test_an_outage_is_cut_by_the_times_without_an_agent() -> None:
 
 
 def test_one_of_hardly_five_seconds_need_not_count_but_be_listed() -> None:
+    claim = "every outage of 5 s or more found while an agent ran"
     brief = Broken("a", Kind.ACCESS, 300, 305.9)
     listed = told(301, 305.9)._replace(counted=False)
-    assert wrong(compared(told(100, 160), listed, broken=(CUT, brief))) == []
-    assert wrong(compared(told(100, 160), broken=(CUT, brief))) == [
-        "every outage of 5 s or more found while an agent ran"
-    ]
+    assert claim not in wrong(compared(told(100, 160), listed, broken=(CUT, brief)))
+    assert claim in wrong(compared(told(100, 160), broken=(CUT, brief)))
 
 
 def test_a_part_whose_end_the_agents_own_end_made_need_not_count() -> None:
