@@ -11,6 +11,11 @@ from collector.link_history.shapes import BEYOND, Interval, Kind, Rules, State
 from wire.clock import SECOND, Instant
 
 
+LOOK = SECOND
+"""The watcher looks once a second, so five looks without an answer are five seconds, however the timer lay: a length is
+taken to the nearest look where it is compared with ``counts_from``."""
+
+
 class Outage(NamedTuple):
     """A time in which the link was down without a break, by a fault of one side: the site's own or beyond it."""
 
@@ -92,6 +97,6 @@ def counting(some: Iterable[Outage], rules: Rules) -> list[Outage]:
             groups.append([one])
     found = []
     for group in groups:
-        long_enough = sum(one.end - one.start for one in group) >= rules.counts_from
+        long_enough = sum(one.end - one.start for one in group) + LOOK // 2 >= rules.counts_from
         found += [one._replace(counted=long_enough and not one.joins) for one in group]
     return found

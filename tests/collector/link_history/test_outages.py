@@ -34,7 +34,13 @@ def counts(*parts: tuple[float, str]) -> list[tuple[float, bool, bool]]:
 
 def test_an_outage_counts_from_five_seconds() -> None:
     assert counts((60, "up"), (5, "link"), (60, "up")) == [(5, True, False)]
-    assert counts((60, "up"), (4.999999, "link"), (60, "up")) == [(4.999999, False, False)]
+    assert counts((60, "up"), (4.4, "link"), (60, "up")) == [(4.4, False, False)]
+
+
+def test_five_looks_count_as_five_seconds_however_the_timer_lay() -> None:
+    assert counts((60, "up"), (4.9995, "link"), (60, "up")) == [(4.9995, True, False)]
+    assert counts((60, "up"), (4.5, "link"), (60, "up")) == [(4.5, True, False)]
+    assert counts((60, "up"), (4.499999, "link"), (60, "up")) == [(4.499999, False, False)]
 
 
 def test_a_gap_below_ten_seconds_joins_two_for_the_count_and_never_for_down_time() -> None:
