@@ -168,12 +168,13 @@ def evidence(one: Interval, words: Words) -> list[str]:
 def shares(history: Iterable[Interval], words: Words) -> list[Share]:
     """The classes of time, with what the office's own network took beside the faults beyond it. They add up to the
     whole, in which the time before any agent was there is not counted."""
-    spent: dict[tuple[Kind, str], int] = dict.fromkeys(LINK_KINDS.items(), 0)
     own = (Kind.DOWN, LINK_STATES[State.LAN])
+    order = [*list(LINK_KINDS.items())[:2], own, *list(LINK_KINDS.items())[2:]]
+    spent: dict[tuple[Kind, str], int] = dict.fromkeys(order, 0)
     for one in history:
         if one.why is not Why.NO_AGENT:
             key = own if one.state is State.LAN else (one.kind, LINK_KINDS[one.kind])
-            spent[key] = spent.get(key, 0) + one.end - one.start
+            spent[key] += one.end - one.start
     whole = sum(spent.values())
     return [
         Share(SHOWN[kind], words(word), length_text(took / SECOND, words), percent_text(took, whole))

@@ -150,7 +150,7 @@ def _run(
     base = inside[0].previous if inside else carried or run.only
     if base is not None:
         told = _split(run, inside, base, brought)
-        if whole(run) and (_agree(run, told) or _agree(run, _split(run, _known(run, inside), base, brought))):
+        if _agree(run, told) or _agree(run, _split(run, _known(run, inside), base, brought)):
             return told
     if run.only is not None and whole(run):
         late = [turn for turn in inside if turn.known_bt > run.end_bt and turn.previous is run.only]
@@ -203,10 +203,10 @@ def _beyond(last: Piece, turns: list[Turn], limit: int) -> tuple[list[Piece], li
         reached = one.known_bt
         if reached <= last.end or one.start_bt >= limit or reached > last.end + REACH or reached > limit:
             continue
+        if one.start_bt > at and one.previous is not state:
+            break
         numbers.append(number)
         if one.start_bt > at:
-            if one.previous is not state:
-                break
             found.append(_piece(at, one.start_bt, one.previous, turn, one.error))
             at = one.start_bt
         state, turn = one.current, one

@@ -89,6 +89,15 @@ def test_changes_long_after_the_last_window_prove_only_themselves() -> None:
     ]
 
 
+def test_after_the_last_window_a_change_from_another_state_than_the_known_one_proves_only_itself() -> None:
+    """The change before it was lost."""
+    box = one_run(UP, end=600, stop="none")
+    box.change(620, "link", "up")
+    assert told(records([box]), 0, 700, 90_000) == [
+        (0, 600, "up"), (600, 620, "missing"), (620, 623, "up"), (623, 700, "missing"),
+    ]  # fmt: skip
+
+
 def test_power_cut_during_an_outage() -> None:
     box = one_run([(0, "up"), (300, "link")], end=500, stop="kill")
     again = Box(boot="1f3f2a0c-6c1c-4b7e-9a3d-4a5f8f1c2b3d", epoch=EPOCH + 2000 * SECOND)
@@ -127,6 +136,37 @@ def test_a_silent_agent_is_neither_up_nor_down() -> None:
     assert story(found) == [(0, 600, "up"), (600, 640, "up"), (640, 700, "silent")]
     assert [one.provisional for one in found] == [False, True, False]
     assert [one.kind for one in found] == [Kind.UP, Kind.UP, Kind.SILENT]
+
+
+def test_an_agent_is_silent_after_twelve_seconds() -> None:
+    some = records([one_run(UP, end=600, stop="none")], heard=EPOCH + 640 * SECOND)
+    assert told(some, 600, 652) == [(600, 652, "up")]
+    assert told(some, 600, 652.5) == [(600, 640, "up"), (640, 652.5, "silent")]
+
+
+def test_the_word_of_a_retired_agent_is_no_sign_of_life() -> None:
+    old = records([Box()], retired=EPOCH + 300 * SECOND, heard=EPOCH + 690 * SECOND)
+    new = records([one_run(UP, end=600, stop="none")], agent="agent-2", stream=2, heard=EPOCH + 600 * SECOND)
+    assert told(together(old, new), 600, 700) == [(600, 700, "silent")]
+
+
+def test_how_a_later_run_ended_explains_no_hole_before() -> None:
+    box = one_run(UP)
+    box.made = [one for one in box.made if one.end != 1800 * SECOND]
+    box.note(3700, Event.UNCLEAN_STOP_FOUND, kind="crash")
+    assert told(records([box]), 0, 3600, 3700)[1] == (1740, 1800, "missing")
+    other = one_run(UP, end=600, stop="none")
+    other.note(700, Event.STARTED)
+    other.note(900, Event.UNCLEAN_STOP_FOUND, kind="crash")
+    assert told(records([other]), 0, 1000)[1:] == [(600, 1000, "missing")]
+
+
+def test_a_stop_of_the_run_that_came_after_explains_no_crash() -> None:
+    box = one_run(UP, end=600, stop="none")
+    box.note(620, Event.UNCLEAN_STOP_FOUND, kind="crash")
+    box.note(620, Event.STARTED)
+    box.note(640, Event.STOPPED)
+    assert told(records([box]), 0, 700)[1:] == [(600, 700, "agent_crashed")]
 
 
 def test_an_agent_that_is_heard_goes_on_as_it_was_until_windows_are_overdue() -> None:
@@ -207,6 +247,18 @@ def test_a_change_known_only_after_its_window_was_sealed() -> None:
     box.change(58, "up", "link", known=61)
     box.window(60, 120, {"link": 60})
     assert told(records([box]), 0, 120, 90_000) == [(0, 58, "up"), (58, 120, "link")]
+
+
+def test_a_window_of_several_states_that_was_sealed_before_the_last_change_was_known() -> None:
+    box = Box()
+    box.window(0, 60, {"up": 50.0, "link": 10.0})
+    box.change(50, "up", "link")
+    box.change(57, "link", "up", known=61)
+    box.window(60, 120, {"up": 60.0})
+    assert told(records([box]), 0, 120, 90_000) == [(0, 50, "up"), (50, 57, "link"), (57, 120, "up")]
+    box.made[0] = box.window(0, 60, {"up": 40.0, "link": 20.0})
+    box.made.pop()
+    assert told(records([box]), 0, 60, 90_000) == [(0, 60, "disagrees")]
 
 
 def test_what_the_agent_could_not_tell_is_not_measured() -> None:

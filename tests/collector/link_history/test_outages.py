@@ -107,6 +107,7 @@ def other(kind: str, at: float = 100) -> list[Interval]:
         OWN: history((100, "up"), (100, "lan"), (100, "up")),
         "long down": history((20, "up"), (200, "link"), (100, "up")),
         "silent": history((50, "up"), (300, "silent")),
+        "seen farther": history((20, "up"), (80, "link"), (100, "provider"), (100, "up")),
         "found down": history((100, "agent_crashed"), (100, "link"), (100, "up")),
     }[kind]
 
@@ -123,6 +124,7 @@ TABLE: list[tuple[str, list[str], str, str]] = [
     ("link", [LATER, LATER, LATER], "link", "as_the_agent_says"),
     ("link", ["long down", "long down", "long down"], "link", "as_the_agent_says"),
     ("link", [OWN, OWN, OWN], "link", "as_the_agent_says"),
+    ("link", ["seen farther", "seen farther"], "link", "as_the_agent_says"),
     ("link", ["found down", "found down", "found down"], "link", "as_the_agent_says"),
     ("link_or_provider", [], "link_or_provider", "as_the_agent_says"),
     ("link_or_provider", [UP], "link", "others_were_up"),
