@@ -312,3 +312,15 @@ def test_allowed_keeps_a_margin_on_both_sides_of_both_quiet_times():
         Span(START + 2 * HOUR + MARGIN, START + 4 * HOUR - MARGIN),
         Span(START + 5 * HOUR + MARGIN, START + 6 * HOUR),
     ]
+
+
+def test_a_slot_is_over_before_what_bounds_it_begins():
+    """A minute and a half between two meetings, margins apart: only its first half minute will do."""
+    gap = Span(START + HOUR, START + HOUR + 2 * MARGIN + LENGTH + 30 * SECOND)
+    mine = line(quiet=(Span(START - HOUR, gap.start), Span(gap.end, START + 31 * DAY)))
+    for seed in range(50):
+        one = plan_one(mine, Need(60, 30), {"core": FAR}, [], RULES, START, Random(seed))
+        assert one is not None
+        assert gap.start + MARGIN <= one.start <= gap.start + MARGIN + 30 * SECOND
+    month = month_of(START, RULES.zone)
+    assert plan_one(line(), Need(60, 30), {"core": FAR}, [], RULES, month.end - LEAD - LENGTH, Random(1)) is None
