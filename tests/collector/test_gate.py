@@ -56,7 +56,9 @@ async def test_without_a_token_only_the_open_routes_answer_elsewhere(tmp_path: P
     """Asked by a name that is not loopback's: a person nowhere, and without a token nobody."""
     async with collecting(tmp_path) as collector:
         for (method, path), permission in PERMISSIONS.items():
-            url = path.replace("{site}", "na-yung").replace("{link}", "main").replace("{name:[-a-z0-9./]+}", "board.css")
+            url = (
+                path.replace("{site}", "na-yung").replace("{link}", "main").replace("{name:[-a-z0-9./]+}", "board.css")
+            )
             answer = await collector.ask(method, url, headers={"Host": "phrom.example"})
             expected = {
                 "anyone": (200, 400, 404, 415),

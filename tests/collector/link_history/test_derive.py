@@ -1,10 +1,13 @@
 """From records to a history: what is proven, what is not, and that it always adds up."""
 
 from collector.link_history.derive import derive
+from collector.link_history.runs import runs_of
 from collector.link_history.shapes import Interval, Kind, Records, State, Untimed, Why
+from collector.store.packing import Row
 from tests.support.store import EPOCH
 from tests.support.watching import Box, Script, records, together
 from wire.clock import DAY, HOUR, SECOND
+from wire.observation import Window
 from wire.reasons import Event, Outcome, Reason
 
 NOW = EPOCH + DAY
@@ -302,6 +305,20 @@ def test_times_that_are_too_uncertain_are_unknown() -> None:
 def test_the_error_of_a_time_comes_along() -> None:
     (one,) = derive(records([one_run(UP)], error=123), EPOCH, EPOCH + HOUR, NOW)
     assert one.error == 123
+
+
+def test_the_error_of_a_run_is_the_greatest_of_its_windows() -> None:
+    rows = [Row(1, EPOCH + end, error, EPOCH + end, 1, 1, one) for end, error, one in _minutes_with((5, 9_000, 7))]
+    (run,) = runs_of(rows)
+    assert (run.error, run.windows) == (9_000, 3)
+
+
+def _minutes_with(errors: tuple[int, ...]) -> list[tuple[int, int, Window]]:
+    box = Box()
+    ends = range(60, 60 * len(errors) + 1, 60)
+    return [
+        (end * SECOND, error, box.window(end - 60, end, {"up": 60.0})) for end, error in zip(ends, errors, strict=True)
+    ]
 
 
 def test_a_replaced_box_goes_on_where_the_old_one_ended() -> None:
