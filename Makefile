@@ -68,7 +68,7 @@ lab-break: ## break something in it: SITE=na-yung FAULT=access
 lab-heal: ## mend it: [SITE=na-yung] [FAULT=access]
 	@$(BIN)/python -m tests.lab.run heal $(or $(FAULT),-) $(or $(SITE),-)
 
-lab-status:
+lab-status: ## what is broken in it, and what was when
 	@$(BIN)/python -m tests.lab.run status
 
 .PHONY: bench

@@ -19,5 +19,5 @@ def main() -> None:
     agent()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) > 1:  # without words it is only a part of bench.outages, as for make bench
     main()
