@@ -15,6 +15,7 @@ from wire.batch import AgentClock, StreamName
 from wire.clock import DAY, HOUR, SECOND, Anchor
 from wire.observation import Observation
 from wire.reasons import Event
+from wire.settings import Role
 
 LINK = "fibre"
 UP: Script = [(0, "up")]
@@ -102,6 +103,20 @@ async def test_an_outage_from_batch_to_answer(tmp_path: Path) -> None:
             (0, 300, "up"), (300, 342.5, "link"), (342.5, 500, "up"), (500, 503.5, "lan"), (503.5, 1200, "up"),
             (1200, 1205, "up"),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "found"), [(Role.BOTH, ["lan"]), (Role.ROOM, [])])
+async def test_a_notebook_of_both_roles_gives_evidence_and_the_rooms_alone_none(
+    tmp_path: Path, role: Role, found: list[str]
+) -> None:
+    async with collecting(tmp_path) as collector:
+        collector.now.at = EPOCH
+        agent = await collector.agent("na-yung", role, LINK if role is Role.BOTH else "")
+        agent.chain = Chain(StreamName.EVIDENCE)
+        collector.now.at = at(605)
+        await send(agent, Box().run(0, 600, [(0, "up"), (300.5, "lan"), (342.5, "up")], stop="none"))
+        assert [one["domain"] for one in (await outages(collector))["outages"]] == found
+        assert bool(await story(collector)) is bool(found)
 
 
 async def test_packing_changes_nothing_and_late_data_settles_what_was_silent(tmp_path: Path) -> None:
