@@ -240,3 +240,15 @@ def test_every_cause_is_named():
         book.enter(held(str(number), START + number * HOUR))
         measured(book, str(number), {"down": Half("ok", "", False, 94e6, 200e6, ("port_speed",)), "up": GOOD["up"]})
     assert why(LINE, book) == [(Why.INVALID, "port_speed")]
+
+
+def test_what_is_only_planned_gives_way_to_whoever_is_there():
+    book = Book()
+    (one,) = book.plan([LINE], FARS, RULES, START, Random(1))
+    everything = (1_000_000_000, 1_000_000_000)
+    assert book.free(FARS["core"], LINE.place, one.start, one.start + MINUTE, everything) == (True, True)
+    book.give_way("ban-phue", "fibre", "other", one.start + MINUTE)
+    book.give_way("ban-phue", "fibre", "core", one.start)
+    assert list(book.planned) == [LINE.place]
+    book.give_way("ban-phue", "fibre", "core", one.start + 1)
+    assert book.planned == {}
