@@ -265,7 +265,19 @@ async def test_a_direction_of_which_nothing_is_allowed_ends_the_session(hall: Ha
         await one.close()
 
 
-async def test_the_session_ends_with_its_lease(hall: Hall):
+async def test_the_lease_s_time_cuts_a_direction(hall: Hall):
+    control, stream = await begun(hall.port, granted(RATE, RATE, seconds=0.3, bytes=10**9), "down", 60.0)
+    taking = asyncio.create_task(drained(stream))
+    ended = await control.wait_for(Ended)
+    assert ended is not None
+    assert ended.cut
+    await control.close()
+    await taking
+    await stream.close()
+
+
+async def test_the_session_ends_with_its_lease(hall: Hall, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tcp_session, "STALLED", 99.0)
     control, stream = await begun(hall.port, granted(RATE, RATE), "down")
     assert isinstance(await control.hear(), Progress)
     hall.ahead = 61 * SECOND
@@ -356,7 +368,8 @@ async def test_closing_ends_sessions_and_frees_the_port():
         await one.close()
 
 
-async def test_every_address_of_both_families_on_one_port():
+async def test_every_address_of_both_families_on_one_port(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tcp, "GATHER_WITHIN", 99.0)
     made = Hall()
     made.server = await tcp.serve("", 0, made.admission, made.now)
     async with made.server:
