@@ -27,6 +27,8 @@ from tests.lab.province import ANCHORS, COLLECTOR, Province
 from tests.lab.relay import Relay
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
+"""Of this tree: what runs in the lab is its code, also where the environment was installed from another."""
 PEOPLE_PORT = 8490
 STARTS_WITHIN = 30.0
 ENDS_WITHIN = 15.0
@@ -138,7 +140,7 @@ class Installation:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", *command(space, *words)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, cwd=ROOT,
             )  # fmt: skip
 
     def _log(self, name: str) -> Path:

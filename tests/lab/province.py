@@ -35,6 +35,7 @@ PLATFORMS: Mapping[str, str] = {
 DNS = "10.31.0.2"
 COLLECTOR = "10.32.0.2"
 RESOLV = Path("/etc/netns")
+ROOT = Path(__file__).resolve().parents[2]
 
 DOWN = Shape(delay=0.010, rate=200e6, queue=200e6 * 0.050 / 8)
 UP = Shape(delay=0.010, rate=80e6, queue=80e6 * 0.050 / 8)
@@ -187,7 +188,7 @@ class Province:
         folder = self.lab.folder
         words = [sys.executable, "-m", "tests.lab.internet", str(folder)]
         started = [
-            subprocess.Popen(command(space, *words, what), start_new_session=True, stdout=subprocess.PIPE)
+            subprocess.Popen(command(space, *words, what), start_new_session=True, stdout=subprocess.PIPE, cwd=ROOT)
             for space, what in ((self.dns, "dns"), (self.internet, "platforms"))
         ]
         for one in started:
