@@ -75,7 +75,9 @@ class Whereabouts:
         self._directory.learn({"gateway": found.gateway if found else "", "resolver": resolver})
         self._tell(found)
         if place and self._place not in ("", place):
-            self._directory.learn({"edge": "", "edge_hop": "", "beyond": ""})  # learned at another place
+            self._directory.learn(
+                {"edge": "", "edge_hop": "", "beyond": "", "anchored": ""}
+            )  # learned at another place
         self._place = place or self._place
         boottime, wall = self._clock.boottime(), self._clock.wall()
         name = found.id if found else NOWHERE

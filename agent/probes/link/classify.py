@@ -62,6 +62,8 @@ class Known(NamedTuple):
     """The gateway answers echoes."""
     ours: frozenset[str] = frozenset()
     """Those of ours that have answered echoes in this run."""
+    anchors: frozenset[str] = frozenset()
+    """The anchors that have answered from this place before, in this run or an earlier one."""
 
 
 class Way(NamedTuple):
@@ -105,11 +107,10 @@ def classify(seen: Seen) -> Verdict:
     """The state of the link in one second. Whatever answers from beyond outweighs all silence."""
     if seen.hindrance is not None:
         return Verdict(State.UNKNOWN, seen.hindrance)
-    anchored = any(one.kind is Kind.ANCHOR for one in seen.asked)
     if seen.answered(Kind.ANCHOR):
         return Verdict(State.COLLECTOR if _ours_lost(seen) else State.UP)
-    if seen.answered(Kind.OURS):  # the link carries; without anchors ours are all there is beyond
-        return Verdict(State.PROVIDER if anchored and seen.known.beyond else State.UP)
+    if seen.answered(Kind.OURS):  # the link carries; without an anchor that ever answered ours are all there is beyond
+        return Verdict(State.PROVIDER if _anchor_lost(seen) else State.UP)
     return _nothing_beyond(seen)
 
 
@@ -127,10 +128,19 @@ def _nothing_beyond(seen: Seen) -> Verdict:
         return Verdict(State.LAN)
     if not seen.known.beyond:
         return Verdict(State.UNKNOWN, Reason.CONTROLS_SILENT)
+    # Where no anchor ever answered, ours alone are silent beyond the edge: that may be our own trouble.
+    beyond_edge = None if _anchor_lost(seen) else Verdict(State.UNKNOWN, Reason.CONTROLS_SILENT)
     if seen.answered(Kind.EDGE):
-        return Verdict(State.PROVIDER)
+        return beyond_edge or Verdict(State.PROVIDER)
     cut = way.router and (not out or way.neighbour in GONE)  # the next hop is the edge, and it is not there
-    return Verdict(State.LINK if seen.known.edge or cut else State.LINK_OR_PROVIDER)
+    if seen.known.edge or cut:
+        return Verdict(State.LINK)
+    return beyond_edge or Verdict(State.LINK_OR_PROVIDER)
+
+
+def _anchor_lost(seen: Seen) -> bool:
+    """Whether an anchor that has answered before is asked, and none answers (as whoever calls this has seen)."""
+    return any(one.kind is Kind.ANCHOR and one.role in seen.known.anchors for one in seen.asked)
 
 
 def _ours_lost(seen: Seen) -> bool:

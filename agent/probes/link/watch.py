@@ -78,7 +78,9 @@ class Watch:
         self._around = around
         self._names = Names()
         self._out = Out()
-        self._memory = Memory(beyond=bool(around.address("@beyond")))
+        proven = around.address("@anchored").split()
+        anchors = frozenset(role for role, host in others.anchors if host in proven)
+        self._memory = Memory(beyond=bool(around.address("@beyond")), anchors=anchors)
         self._open: deque[Second] = deque()
         self._missed: Counter[str] = Counter()
         self._looks = 0
@@ -292,9 +294,11 @@ class Watch:
         return Sighting(target=self._target, start=cut.start, end=end, finding=finding)
 
     def _proof(self) -> dict[str, str]:
-        """That something beyond answers from this place, and at which hop the provider begins: it outlives this run, so
-        that a box that starts during an outage knows what silence means."""
-        return {"beyond": ROUTER if self._out.way.router else BEHIND}
+        """That something beyond answers from this place, which of the anchors did, and at which hop the provider begins:
+        it outlives this run, so that a box that starts during an outage knows what silence means."""
+        anchored = " ".join(sorted(host for role, host in self._others.anchors if role in self._memory.anchors))
+        beyond = {"beyond": ROUTER if self._out.way.router else BEHIND}
+        return {**beyond, "anchored": anchored} if anchored else beyond
 
     # beside the beat
 

@@ -16,7 +16,8 @@ KINDS = {
     "responder:hall": Kind.OURS,
     "collector": Kind.OURS,
 }
-ALL_KNOWN = Known(True, True, True, frozenset({"responder:hall", "collector"}))
+ANCHORS = frozenset({"anchor-1", "anchor-2"})
+ALL_KNOWN = Known(True, True, True, frozenset({"responder:hall", "collector"}), ANCHORS)
 ROUTER = Way(True, True, True, "reachable")
 
 
@@ -44,15 +45,17 @@ UP = "gateway, edge, anchor-1, anchor-2, responder:hall, collector"
         (seen("gateway, edge, collector"), "provider"),
         (seen("gateway, collector"), "provider"),
         (seen("gateway, collector", known=Known()), "up"),
+        (seen("gateway, edge, collector", known=ALL_KNOWN._replace(anchors=frozenset())), "up"),
+        (seen("gateway, edge, collector", known=ALL_KNOWN._replace(anchors=frozenset({"anchor-9"}))), "up"),
         (seen("gateway, edge, collector", without="anchor-1, anchor-2"), "up"),
-        (seen("gateway, edge", without="anchor-1, anchor-2"), "provider"),
+        (seen("gateway, edge", without="anchor-1, anchor-2"), "unknown"),
         (seen("gateway, edge"), "provider"),
         (seen("edge"), "provider"),
         (seen("gateway, collector", near="collector"), "link"),
         (seen("gateway, edge, collector", near="collector"), "provider"),
         (seen("gateway"), "link"),
-        (seen("gateway", known=Known(beyond=True, gateway=True)), "link_or_provider"),
-        (seen("gateway", without="edge", known=Known(beyond=True, gateway=True)), "link_or_provider"),
+        (seen("gateway", known=Known(beyond=True, gateway=True, anchors=ANCHORS)), "link_or_provider"),
+        (seen("gateway", without="edge", known=Known(beyond=True, gateway=True, anchors=ANCHORS)), "link_or_provider"),
         (seen("gateway", known=Known(edge=True, gateway=True)), "unknown"),
         (seen(""), "lan"),
         (seen("", known=Known(True, True)), "link"),
@@ -65,7 +68,9 @@ UP = "gateway, edge, anchor-1, anchor-2, responder:hall, collector"
         (seen("", "gateway", ROUTER), "link"),
         (seen("edge", "gateway", ROUTER), "provider"),
         (seen("edge", "gateway", ROUTER, near="edge"), "provider"),
-        (seen("", "gateway, edge", ROUTER, Known(beyond=True)), "link_or_provider"),
+        (seen("gateway", known=Known(beyond=True, gateway=True)), "unknown"),
+        (seen("", "gateway, edge", ROUTER, Known(beyond=True, anchors=ANCHORS)), "link_or_provider"),
+        (seen("", "gateway, edge", ROUTER, Known(beyond=True)), "unknown"),
         (seen("", "gateway, edge", ROUTER._replace(neighbour="failed"), Known(beyond=True)), "link"),
         (seen("", "gateway, edge", ROUTER._replace(routed=False), Known(beyond=True)), "link"),
         (seen("", "gateway, edge", ROUTER._replace(carrier=False), Known(beyond=True)), "link"),
@@ -154,3 +159,14 @@ def test_who_answered_once_is_known() -> None:
     assert not memory.known(edge=False).beyond
     memory.learn(seen("anchor-2"))
     assert memory.known(edge=False).beyond
+
+
+def test_anchors_that_never_answered_make_no_outage_of_a_link_that_carries() -> None:
+    memory = Memory()
+    for _ in range(5):
+        second = seen("gateway, edge, collector", known=memory.known(edge=True))
+        assert classify(second).state is State.UP
+        memory.learn(second)
+    memory.learn(seen("gateway, edge, anchor-2"))
+    assert memory.known(edge=True).anchors == {"anchor-2"}
+    assert classify(seen("gateway, edge, collector", known=memory.known(edge=True))).state is State.PROVIDER

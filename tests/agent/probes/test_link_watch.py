@@ -118,6 +118,19 @@ CASES = [
     Case("only the anchors", [Fault(20.3, 33.2, ("anchor-1", "anchor-2"))], [("provider", 20.3), ("up", 33.2)]),
     Case("only ours", [Fault(20.3, 33.2, ("responder", "collector"))], [("collector", 20.3), ("up", 33.2)]),
     Case("only the collector, the responder answers", [Fault(20.3, 33.2, ("collector",))], []),
+    Case("the anchors never answer", [], [], {"never": {"anchor-1", "anchor-2"}}),
+    Case(
+        "the anchors never answer, and ours are restarted",
+        [Fault(20.3, 33.2, ("responder", "collector"))],
+        [("unknown", 20.3), ("up", 33.2)],
+        {"never": {"anchor-1", "anchor-2"}},
+    ),
+    Case(
+        "the anchors never answer, and the line is cut",
+        [Fault(20.3, 33.2)],
+        [("link", 20.3), ("up", 33.2)],
+        {"never": {"anchor-1", "anchor-2"}},
+    ),
     Case("the collector never answers echoes", [], [], {"never": {"collector", "responder"}}),
     Case(
         "the edge was never learned",
@@ -421,7 +434,7 @@ def test_what_answers_is_learned_for_the_next_run() -> None:
         world.out = ON_ROUTER
 
     _, world = watched(10, prepare)
-    assert world.directory.addresses == {"beyond": "1"}
+    assert world.directory.addresses == {"beyond": "1", "anchored": "203.0.113.1 203.0.113.2"}
 
 
 def test_it_is_learned_anew_where_it_was_forgotten_while_the_link_stayed_up() -> None:
