@@ -10,7 +10,6 @@ from typing import NamedTuple
 from collector.link_history.shapes import BEYOND, Interval, Kind, Rules, State
 from wire.clock import SECOND, Instant
 
-
 LOOK = SECOND
 """The watcher looks once a second, so five looks without an answer are five seconds, however the timer lay: a length is
 taken to the nearest look where it is compared with ``counts_from``."""
