@@ -85,6 +85,10 @@ async def test_a_slot_from_the_plan_to_the_page(tmp_path: Path) -> None:
         other = await collector.agent("ban-phue", link="fibre")
         assert (await lease(other, slot.id)).problem["field"] == "no_slot"
         now.at = slot.start
+        room = await collector.agent("na-yung", Role.ROOM)
+        assert (await lease(room, slot.id)).problem["field"] == "no_slot"
+        await room.post(evidence(record(slot.id, now.at, "down")))
+        assert slots.book.held[slot.id].results == {}  # nobody measures for another
         grant = msgspec.json.decode((await lease(agent, slot.id)).body, type=Grant).lease
         assert (grant.id, grant.expires, grant.down, grant.up) == (slot.id, slot.ends, 220_000_000, 88_000_000)
         assert (await lease(agent, slot.id)).json["lease"]["id"] == slot.id  # a replay, as the responder will say
@@ -186,7 +190,7 @@ async def test_an_agent_that_is_silent_is_not_asked(tmp_path: Path) -> None:
 
 async def test_only_agents_of_the_link_get_slots(tmp_path: Path) -> None:
     async with collecting(tmp_path) as collector:
-        await (await collector.agent("na-yung", Role.ROOM)).post()
+        await (await collector.agent("na-yung", Role.ROOM, "fibre")).post()
         await collector.services.slots.tick()
         assert collector.services.slots.book.planned == {}
 
