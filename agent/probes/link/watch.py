@@ -294,8 +294,8 @@ class Watch:
         return Sighting(target=self._target, start=cut.start, end=end, finding=finding)
 
     def _proof(self) -> dict[str, str]:
-        """That something beyond answers from this place, which of the anchors did, and at which hop the provider begins:
-        it outlives this run, so that a box that starts during an outage knows what silence means."""
+        """That something beyond answers from this place, which anchors did, and at which hop the provider begins: it
+        outlives this run, so that a box that starts during an outage knows what silence means."""
         anchored = " ".join(sorted(host for role, host in self._others.anchors if role in self._memory.anchors))
         beyond = {"beyond": ROUTER if self._out.way.router else BEHIND}
         return {**beyond, "anchored": anchored} if anchored else beyond
