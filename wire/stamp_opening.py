@@ -15,6 +15,7 @@ nobody who does not see the path can forge one. Sans-IO.
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -161,6 +162,8 @@ TRIES = (0.2, 0.3, 0.5, 1.0, 2.0)
 """Seconds from one HELLO or OPEN to the next; the last one goes on."""
 TRIES_OF_A_COOKIE = 4
 """OPENs after which a new cookie is asked for: it lives ten seconds at least."""
+REMEMBERED = 8
+"""HELLOs and OPENs to which an answer is heard: all of the last two seconds, for a queue may hold answers that long."""
 
 
 class Opening:
@@ -181,7 +184,7 @@ class Opening:
         self._cookie = b""
         self._tries = 0
         self._next = now
-        self._number = 0
+        self._numbers: deque[int] = deque(maxlen=REMEMBERED)
 
     def wake(self) -> int:
         """When :meth:`due` has something to send."""
@@ -196,8 +199,9 @@ class Opening:
         self._next = now + round(TRIES[min(self._tries, len(TRIES) - 1)] * 1e9)
         self._tries += 1
         self.asked += 1
-        self._number = secrets.randbits(32)
-        packet = SenderPacket(self._number, time, estimate, self.ssid)
+        number = secrets.randbits(32)
+        self._numbers.append(number)
+        packet = SenderPacket(number, time, estimate, self.ssid)
         if not self._cookie:
             return write_asked(Asked(packet, self._token))
         proof = lease.proof(self._key, self._cookie, context(self.ssid, self.mode))
@@ -209,7 +213,7 @@ class Opening:
             packet, told = read_told(raw)
         except BadOpening:
             return False
-        if packet.ssid != self.ssid or packet.sender_sequence != self._number:
+        if packet.ssid != self.ssid or packet.sender_sequence not in self._numbers:
             return False
         match told:
             case Challenge(cookie):
