@@ -53,11 +53,14 @@ class Truth:
 
 @dataclass
 class World:
-    """Time goes on in :meth:`run`. The agent's wall clock is ``wrong`` nanoseconds ahead of the responder's."""
+    """Time goes on in :meth:`run`. The agent's wall clock is ``wrong`` nanoseconds ahead of the responder's. The
+    reflector answers ``took`` nanoseconds after a packet came, and its clock is set by ``jump`` meanwhile."""
 
     up: Way = field(default_factory=lambda: straight(10 * MS))
     down: Way = field(default_factory=lambda: straight(10 * MS))
     wrong: int = 0
+    took: int = 0
+    jump: int = 0
     at: int = 0
     asleep: int = 0
     address: str = "192.0.2.1"
@@ -75,7 +78,9 @@ class World:
         self._ticks = 0
 
     def _reflector(self) -> Reflector:
-        return Reflector(self.admission, Cookies(b"c" * 32), lambda: self.utc, lambda: self.estimate)
+        return Reflector(
+            self.admission, Cookies(b"c" * 32), lambda: self.utc + self.took + self.jump, lambda: self.estimate
+        )
 
     @property
     def utc(self) -> int:
@@ -136,10 +141,10 @@ class World:
         if opening is not None:
             self._send("up", opening, self.port)
 
-    def _send(self, way: str, raw: bytes, port: int) -> None:
+    def _send(self, way: str, raw: bytes, port: int, after: int = 0) -> None:
         delays = (self.up if way == "up" else self.down)(self._number(way, raw))
         for delay in delays:
-            heapq.heappush(self._wire, (self.at + delay, next(self._order), way, raw, port))
+            heapq.heappush(self._wire, (self.at + after + delay, next(self._order), way, raw, port))
 
     def _number(self, way: str, raw: bytes) -> int:
         """Of a test packet on its way, from 0; openings are -1."""
@@ -163,7 +168,7 @@ class World:
             if answer is not None:
                 self.answers.append(answer)
                 assert len(answer) <= len(raw)
-                self._send("down", answer, port)
+                self._send("down", answer, port, self.took)
         self.at = max(self.at, until)
 
     def _home(self, raw: bytes) -> None:

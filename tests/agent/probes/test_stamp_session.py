@@ -25,6 +25,16 @@ def test_a_session_opens_in_two_round_trips_and_counts_every_packet():
     assert {one.rtt for one in tally.transits} == {20 * MS}
 
 
+@pytest.mark.parametrize("rtt", [250, 1_100, 1_900])
+def test_a_session_opens_however_long_a_queue_holds_its_packets(rtt: int):
+    world = World(up=straight(100 * MS), down=straight((rtt - 100) * MS))
+    world.lend()
+    tally = world.window(10)
+    assert world.sender.knocked == 0
+    assert {one.rtt for one in tally.transits} == {rtt * MS}
+    assert tally.sent > 50
+
+
 @pytest.mark.parametrize(
     ("up", "down"), [({5}, set()), (set(), {5}), ({3, 4, 50}, {10, 20, 30, 31}), ({0}, {0}), ({98}, set())]
 )
@@ -316,3 +326,78 @@ def test_answers_under_way_when_the_lease_is_renewed_are_heard():
     world.close(tally)
     assert world.sender.session is not before
     assert (tally.lost, tally.set_aside, len(tally.runs)) == (0, 0, 2)
+
+
+def test_answers_under_way_when_the_lease_ends_are_heard():
+    world = World(up=straight(170 * MS), down=straight(170 * MS))
+    world.lend(hours=0.01)
+    tally = Tally()
+    world.run(40, tally)
+    world.close(tally)
+    assert world.sender.session is None
+    assert (tally.lost, tally.late, tally.sent_up) == (0, 0, tally.sent)
+
+
+def test_what_was_under_way_when_the_machine_slept_is_lost_on_no_way():
+    """Some of it was reflected and some was not: the first answer after it would tell, were it asked."""
+    world = World(up=losing(10 * MS, {42}), down=straight(300 * MS))
+    world.lend()
+    first, second = Tally(), Tally()
+    world.run(5.05, first)
+    world._wire.clear()
+    world.at += 3600 * SECOND
+    world.asleep += 3600 * SECOND
+    world._ticks += 36_000
+    world.sender.break_off(world.here)
+    world.run(5, second)
+    first.close(world.here.steady)
+    world.close(second)
+    assert (first.sent, first.lost, first.lost_up, first.lost_down) == (44, 3, 0, 0)  # 41 and 43 were reflected
+    assert (second.lost, second.lost_up, second.lost_down) == (0, 0, 0)
+
+
+def test_an_overtaking_is_of_the_window_in_which_the_packet_was_sent():
+    world = World(up=lambda n: [150 * MS if n in (20, 104) else 10 * MS])
+    world.lend()
+    first, second = Tally(), Tally()
+    world.run(10, first)
+    world.close(first, second)
+    assert world.truth.sent_up > 105, "the next window's overtaking is known when this one is settled"
+    world.run(5, second)
+    world.close(second)
+    assert (first.reordered_up, second.reordered_up) == (1, 1)
+
+
+def test_an_answer_ends_the_opening_that_silence_began():
+    """Were it to go on, an opening that is never answered would be sent for ever beside a path that works."""
+    opened: list[bool] = []
+    world = World(up=lambda n: ([] if n in range(50, 90) else [10 * MS]) if n >= 0 else [] if opened else [10 * MS])
+    world.lend()
+    tally = Tally()
+    world.run(5, tally)
+    opened.append(True)
+    session = world.sender.session
+    world.run(4.5, tally)
+    knocked = world.sender.knocked
+    assert knocked > 0
+    world.run(10, tally)
+    world.close(tally)
+    assert world.sender.knocked == knocked
+    assert world.sender.session is session
+    assert (tally.lost, tally.lost_up) == (40, 40)
+
+
+def test_the_time_that_the_reflector_takes_is_no_delay():
+    world = World(down=straight(20 * MS), took=40 * MS)
+    world.lend()
+    tally = world.window(5)
+    behind = world.here.offset
+    assert {one.rtt for one in tally.transits} == {30 * MS}
+    assert {(one.up - behind, one.down + behind) for one in tally.transits} == {(10 * MS, 20 * MS)}
+
+
+@pytest.mark.parametrize("jump", [-SECOND, SECOND])
+def test_a_reflector_whose_clock_is_set_while_it_answers_is_not_believed(jump: int):
+    world = World(took=40 * MS, jump=jump)
+    world.lend()
+    assert {one.rtt for one in world.window(2).transits} == {60 * MS}
