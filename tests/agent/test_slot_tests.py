@@ -54,7 +54,7 @@ class Runner:
     def __init__(self, clock: WarpClock) -> None:
         self.clock = clock
         self.settings = SETTINGS
-        self.vantage = Vantage("v", "eth0", Medium.CABLE, "192.0.2.9", "", "", None, "")
+        self.vantage: Vantage | None = Vantage("v", "eth0", Medium.CABLE, "192.0.2.9", "", "", None, "")
         self.on_link = True
         self.echoes = [echo("edge"), echo("anchor-1")]
         self.finding: Finding | None = ok()
@@ -150,6 +150,7 @@ def test_a_good_slot_is_tested_once_with_all_that_the_probe_must_know(tmp_path: 
     ((assignment, order),) = world.runner.filled
     assert (assignment.name, assignment.evidence, order) == ("throughput:core", True, "s1")
     settings = decoded(assignment.settings, ThroughputSettings)
+    assert isinstance(settings, ThroughputSettings)
     assert (settings.responder, settings.contract, settings.slot) == (SETTINGS.responders[0], TERMS, "s1")
     assert (settings.directions, settings.role, settings.on_link, settings.time_known) == (
         ("up",),
@@ -238,7 +239,7 @@ def test_a_line_in_use_is_left_alone(tmp_path: Path, step: Any, echoes: Any, exp
 def test_never_two_at_once(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         found = await asyncio.gather(world.carry(), world.carry(slot="s2"))
-        assert found == ["taken", "deferred: link_in_use: another test runs on this machine"]
+        assert list(found) == ["taken", "deferred: link_in_use: another test runs on this machine"]
         assert len(world.runner.filled) == 1
 
     told(story, tmp_path)

@@ -1,6 +1,7 @@
 """The picture of a watched link: it follows changes at once, and never back to what was before."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,24 +11,24 @@ from collector.store.shapes import Landed, Source
 from tests.support.store import BOOT, EPOCH, Chain, clock, window
 from wire.batch import StreamName
 from wire.clock import SECOND, Corrected
-from wire.observation import Change
+from wire.observation import Change, Window
 
 BOX = Source("a-1", "na-yung", "fibre", "link")
 
 
-def link_change(at, previous, current, known=None):
+def link_change(at: float, previous: str, current: str, known: float | None = None) -> Change:
     """A change of the link at a second of the boot, known three seconds later."""
     end = round((known if known is not None else at + 3) * SECOND)
-    times = {"start": round(at * SECOND), "end": end, "wall_start": 0, "wall_end": 0}
+    times: dict[str, Any] = {"start": round(at * SECOND), "end": end, "wall_start": 0, "wall_end": 0}
     return Change(boot=BOOT, **times, probe="link", target="link", previous=previous, current=current, facts={"a": "b"})
 
 
-def link_window(end, **states):
+def link_window(end: int, **states: float) -> Window:
     """A minute of the link."""
     return window(end * SECOND, "link", probe="link", durations={}, values={}, counts={}, states=states)
 
 
-def as_landed(*observations, received=None):
+def as_landed(*observations: Change | Window, received: int | None = None) -> list[Landed]:
     """Committed a second after the last of them."""
     found = []
     for one in observations:
@@ -36,7 +37,7 @@ def as_landed(*observations, received=None):
     return found
 
 
-def link_at(picture, second):
+def link_at(picture: Picture, second: float) -> tuple[State, str | None, float]:
     """The state of the site and of its link, and since when, at a second at which its agent is heard."""
     now = EPOCH + round(second * SECOND)
     picture.heard(BOX, now)
@@ -123,7 +124,10 @@ async def test_a_link_is_rebuilt_with_its_newest_change(tmp_path):
     store = await asyncio.to_thread(Store.open, tmp_path / "phrom.db")
     try:
         chain = Chain(StreamName.EVIDENCE)
-        some = [link_change(1, "unknown", "up"), *(link_window(60 * n, up=60.0) for n in range(1, 6))]
+        some: list[Change | Window] = [
+            link_change(1, "unknown", "up"),
+            *(link_window(60 * n, up=60.0) for n in range(1, 6)),
+        ]
         some += [link_change(310, "up", "link"), link_window(360, up=10.0, link=50.0)]
         await store.take(BOX, EPOCH + 361 * SECOND, clock(361 * SECOND), [chain.seal(*some)])
         picture = Picture()

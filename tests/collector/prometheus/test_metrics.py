@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -149,7 +150,8 @@ async def test_agent_whose_link_left_the_inventory_spoils_nothing(made: Backfill
 
 async def test_a_watched_link_is_a_series_per_state_while_its_agent_is_heard(made: Backfilled) -> None:
     window = made.window(PHEN, "link", "link", made.now, states={"up": 60.0})
-    times = {"start": window.end - 10 * SECOND, "end": window.end - 7 * SECOND, "wall_start": 0, "wall_end": 0}
+    times: dict[str, Any] = {"start": window.end - 10 * SECOND, "end": window.end - 7 * SECOND}
+    times |= {"wall_start": 0, "wall_end": 0}
     change = Change(boot=window.boot, **times, probe="link", target="link", previous="up", current="provider")
     window = msgspec.structs.replace(window, states={"up": 50.0, "provider": 10.0})
     await made.take(PHEN, [change, window])

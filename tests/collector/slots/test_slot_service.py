@@ -66,7 +66,7 @@ def evidence(*records: Any) -> Any:
 
 
 def note(event: Event, order: str, at: int, reason: Reason | None = None, **facts: str) -> Note:
-    times = {"start": at - EPOCH, "end": at - EPOCH, "wall_start": at, "wall_end": at}
+    times: dict[str, Any] = {"start": at - EPOCH, "end": at - EPOCH, "wall_start": at, "wall_end": at}
     return Note(boot=BOOT, **times, event=event, order=order, reason=reason, facts=facts)
 
 
