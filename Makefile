@@ -72,7 +72,7 @@ lab-status: ## what is broken in it, and what was when
 	@$(BIN)/python -m tests.lab.run status
 
 .PHONY: bench
-bench: .venv/dev tools ## every claim of the README, measured (about twenty minutes)
+bench: .venv/dev tools ## every claim of the README, measured (two hours: bench.outages alone takes one)
 	@for script in bench/[a-z]*.py; do name=$$(basename $$script .py); echo "== $$name"; \
 	  $(BIN)/python -m bench.$$name || exit 1; done
 
