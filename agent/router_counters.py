@@ -52,21 +52,38 @@ class RouterCounters(Protocol):
         """Reads now; raises :class:`CountersUnavailable`."""
 
 
+class Lasted(NamedTuple):
+    """Seconds of the test in each direction; 0 = not known."""
+
+    down: float = 0.0
+    up: float = 0.0
+
+
 class Cross(NamedTuple):
-    """Other traffic than the test's between two readings, bits per second at the router's layer."""
+    """The most that other traffic may have been beside the test, bits per second at the router's layer."""
 
     down: float
     up: float
 
 
-def cross_traffic(before: Counters, after: Counters, received: int, sent: int) -> Cross | None:
+def cross_traffic(
+    before: Counters,
+    after: Counters,
+    received: int,
+    sent: int,
+    lasted: Lasted = Lasted(),  # noqa: B008 - immutable
+) -> Cross | None:
     """What the others moved while a test received and sent these bytes; ``None`` where the counters went backwards (the
-    router restarted) or have not moved by as much as the test alone (not refreshed yet)."""
+    router restarted) or have not moved by as much as the test alone (not refreshed yet).
+
+    The readings lie seconds apart and the test lasted one: all that the others moved in between may have been moved
+    beside it, so it is that time, where it is known, over which their bytes are spread."""
     seconds = after.at - before.at
     down, up = _moved(before.received, after.received, before.wraps), _moved(before.sent, after.sent, before.wraps)
     if seconds <= 0 or down < received or up < sent:
         return None
-    return Cross((down - received) * 8 / seconds, (up - sent) * 8 / seconds)
+    down_for, up_for = (min(one, seconds) if one > 0 else seconds for one in lasted)
+    return Cross((down - received) * 8 / down_for, (up - sent) * 8 / up_for)
 
 
 def _moved(before: int, after: int, wraps: int) -> int:
@@ -83,13 +100,23 @@ async def settled(
     within: float = REFRESH,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Counters:
-    """The second reading, once the counters hold the test; raises :class:`CountersUnavailable` if they never do."""
+    """The second reading, once the counters hold the test; raises :class:`CountersUnavailable` if they never do.
+
+    Where others moved bytes too, counters of before the test's end may have moved by what it cost: the reading that
+    counts is one of a later refresh, or of counters that stood still for as long as a refresh may take.
+    """
     ends = time.monotonic() + within
+    first: Counters | None = None
     while True:
         after = await counters.read()
         if cross_traffic(before, after, received, sent) is not None:
+            if first is not None and (after.received, after.sent) != (first.received, first.sent):
+                return after
+            first = first or after
+        over = time.monotonic() >= ends
+        if over and first is not None:
             return after
-        if time.monotonic() >= ends:
+        if over:
             raise CountersUnavailable(
                 f"found counters that did not take in the test's {received} and {sent} bytes within {within:g} s"
             )

@@ -49,6 +49,9 @@ class TcpInfo(NamedTuple):
     """Segments that the other side has acknowledged, SACK included."""
     bytes_sent: int
     """Payload sent, repeats included; 0 before Linux 4.19."""
+    bare_segs_in: int
+    """Segments without payload: acknowledgements."""
+    bare_segs_out: int
 
     def header(self, family: int) -> int:
         """Bytes of a data segment before its payload, at the IP layer."""
@@ -76,6 +79,8 @@ def parse(raw: bytes) -> TcpInfo | None:
         sndbuf_limited=found[45],
         delivered=found[46],
         bytes_sent=_BYTES_SENT.unpack_from(raw, _LAYOUT.size)[0] if len(raw) >= _LAYOUT.size + 8 else 0,
+        bare_segs_in=max(0, found[37] - found[40]),
+        bare_segs_out=max(0, found[36] - found[41]),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.router_counters import Counters, CountersUnavailable, SnmpCounters, cross_traffic, settled
+from agent.router_counters import Counters, CountersUnavailable, Lasted, SnmpCounters, cross_traffic, settled
 
 SNMPD = "/usr/sbin/snmpd"
 
@@ -20,6 +20,14 @@ def test_what_the_test_did_not_move_is_the_others() -> None:
     before, after = Counters(1_000, 500, 10.0), Counters(1_000 + 31_250_000, 500 + 1_250_000, 12.0)
     cross = cross_traffic(before, after, 25_000_000, 1_250_000)
     assert cross == (25e6, 0.0)
+
+
+def test_what_others_moved_may_all_have_been_beside_the_test() -> None:
+    """A download of 3 s at 60 Mbit/s, of which the readings, 12 s apart, would see 15."""
+    before, after = Counters(0, 0, 0.0), Counters(25_000_000 + 22_500_000, 10_000_000, 12.0)
+    cross = cross_traffic(before, after, 25_000_000, 10_000_000, Lasted(1.0, 0.8))
+    assert cross == (180e6, 0.0)
+    assert cross_traffic(before, after, 25_000_000, 10_000_000, Lasted(60.0, 0.0)) == (15e6, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +63,26 @@ async def test_second_reading_waits_for_the_router_to_refresh() -> None:
 
     fresh = Counters(2_000, 0, 4.0)
     told = Told(Counters(0, 0, 1.0), Counters(0, 0, 2.0), fresh)
-    assert await settled(told, Counters(0, 0, 0.0), 2_000, 0, pause=pause) == fresh
-    assert len(waits) == 2
+    later = fresh._replace(received=2_001, at=5.0)
+    told.readings.append(later)
+    assert await settled(told, Counters(0, 0, 0.0), 2_000, 0, pause=pause) == later
+    assert len(waits) == 3
     with pytest.raises(CountersUnavailable, match=r"did not take in the test's 2000 and 0 bytes within 0 s$"):
         await settled(Told(Counters(0, 0, 1.0)), Counters(0, 0, 0.0), 2_000, 0, within=0, pause=pause)
+
+
+async def test_a_refresh_in_the_middle_of_the_test_is_not_believed() -> None:
+    """Half of the test and what another moved beside it are as much as the test."""
+
+    async def pause(seconds: float) -> None:
+        """Takes no time."""
+
+    before, half = Counters(0, 0, 0.0), Counters(11_000_000 + 12_000_000, 0, 2.0)
+    whole = Counters(22_000_000 + 18_000_000, 0, 7.0)
+    told = Told(half, half._replace(at=3.0), whole)
+    assert await settled(told, before, 22_000_000, 0, pause=pause) == whole
+    still = Told(Counters(22_000_000, 0, 2.0))
+    assert await settled(still, before, 22_000_000, 0, within=0, pause=pause) == Counters(22_000_000, 0, 2.0)
 
 
 @contextlib.asynccontextmanager

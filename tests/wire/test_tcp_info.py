@@ -16,6 +16,7 @@ def raw(**fields: int) -> bytes:
     offsets = {
         "options": (5, "B"), "snd_mss": (16, "=I"), "rcv_mss": (20, "=I"), "rtt": (68, "=I"),
         "total_retrans": (100, "=I"), "bytes_acked": (120, "=Q"), "bytes_received": (128, "=Q"), "min_rtt": (148, "=I"),
+        "segs_out": (136, "=I"), "segs_in": (140, "=I"),
         "data_segs_in": (152, "=I"), "data_segs_out": (156, "=I"), "busy_time": (168, "=Q"),
         "rwnd_limited": (176, "=Q"), "sndbuf_limited": (184, "=Q"), "delivered": (192, "=I"), "bytes_sent": (200, "=Q"),
     }  # fmt: skip
@@ -31,11 +32,11 @@ def test_each_field_is_where_the_header_file_says():
         raw(
             options=1, snd_mss=2, rcv_mss=3, rtt=4, min_rtt=5, total_retrans=6, bytes_acked=7, bytes_received=8,
             data_segs_in=9, data_segs_out=10, busy_time=11, rwnd_limited=12, sndbuf_limited=13, delivered=14,
-            bytes_sent=15,
+            bytes_sent=15, segs_in=25, segs_out=27,
         )
     )  # fmt: skip
     assert found is not None
-    assert tuple(found) == (True, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+    assert tuple(found) == (True, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 
 
 def test_an_older_kernel_tells_less():

@@ -83,14 +83,14 @@ class Throughput:
             results = await engine.run(terms)
         except LeaseRefused as no:
             return skipped(no.reason, facts={"detail": no.detail} if no.detail else {})
-        cross = await watch.ended(results)
+        await watch.ended(results)
         if watch.seen:
             place = place._replace(source=Source.ROUTER_COUNTERS)
         return summed_up(
             [
                 judged(
                     one,
-                    place._replace(cross=cross.get(one.direction, 0.0)),
+                    watch.beside(one.direction, place),
                     settings.contract,
                     evidence=engine.evidence or settings.engine == "light",
                 )

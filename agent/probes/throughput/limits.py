@@ -33,6 +33,10 @@ SHORT_QUEUE = 0.010
 """Seconds of queue below which a sender that fears losses may leave part of a line unused."""
 CROSS = 0.1
 """Share of the contract that other traffic may take (FCC: a test is put off above it)."""
+CROSS_BACK = 0.5
+"""The same the other way: an uplink that others fill holds up the acknowledgements of a download."""
+ACKNOWLEDGED = 0.05
+"""Share of a test's rate that its acknowledgements may take the other way: one of 70 bytes for each segment."""
 
 
 class Source(StrEnum):
@@ -57,6 +61,8 @@ class Place(NamedTuple):
     source: Source = Source.UNSEEN
     cross: float = 0.0
     """Bits per second of other traffic in the same direction, as far as it was seen."""
+    cross_back: float = 0.0
+    """The same the other way."""
 
 
 class Taken(NamedTuple):
@@ -141,13 +147,21 @@ def of_place(place: Place, direction: Direction, rate: float, contract: Contract
         {
             Limit.PORT_SPEED: _port_limits(place, rate, wanted),
             Limit.WIFI: place.medium in (Medium.WIFI, Medium.MOBILE),
-            Limit.CROSS_TRAFFIC: place.cross > CROSS * (wanted or rate),
+            Limit.CROSS_TRAFFIC: place.cross > CROSS * (wanted or rate)
+            or fills_back(place.cross_back, direction, rate, contract),
             Limit.CROSS_TRAFFIC_UNSEEN: place.source is Source.UNSEEN,
             Limit.WRONG_VANTAGE: not place.on_link,
             Limit.WRONG_ROLE: place.role is Role.ROOM,
             Limit.TIME_UNKNOWN: not place.time_known,
         }
     )
+
+
+def fills_back(cross: float, direction: Direction, rate: float, contract: ContractTerms | None) -> bool:
+    """Whether what passed against a test's direction, its acknowledgements among it, may have held these up. Bits per
+    second; ``rate`` is the test's."""
+    back = Direction.UP if direction is Direction.DOWN else Direction.DOWN
+    return contract is not None and cross - ACKNOWLEDGED * rate > CROSS_BACK * of_contract(contract, back)
 
 
 def _those(applies: dict[Limit, bool]) -> tuple[Limit, ...]:

@@ -52,7 +52,8 @@ class Run(NamedTuple):
     problem: str = ""
     """Why it was broken off, in words."""
     cost: int = 0
-    """Bytes at the IP layer in all, those after the last reading too."""
+    """Bytes at the IP layer in all, those after the last reading too, and the acknowledgements of the other direction:
+    a router counts them."""
 
     @property
     def receiver(self) -> list[Reading]:
@@ -131,11 +132,19 @@ class Client:
             if found[-1].problem:
                 break
         test.wait_for({one.direction.value for one in found if not one.problem}, self._cancelled)
-        cost = test.segments()
-        return [_completed(one, self._told, test.streams.segment, cost) for one in found]
+        passed = test.segments()
+        return [_completed(one, self._told, test.streams.segment, passed) for one in found]
 
 
-def _completed(run: Run, told: dict[str, Ended], segment: int, cost: dict[Direction, int]) -> Run:
+class _Segments(NamedTuple):
+    """Segments that passed this machine one way."""
+
+    data: int
+    bare: int
+    """Without payload: what the test costs against its own direction."""
+
+
+def _completed(run: Run, told: dict[str, Ended], segment: int, passed: dict[Direction, _Segments]) -> Run:
     ended = told.get(run.direction.value)
     full = ended.segment if ended else 0
     if run.direction is Direction.UP or not full:
@@ -143,7 +152,8 @@ def _completed(run: Run, told: dict[str, Ended], segment: int, cost: dict[Direct
     sender = [*run.sender, ended.reading] if ended and run.direction is Direction.DOWN else run.sender
     mean = windows.mean_segment(sender, run.overhead, full)
     problem = run.problem or ("" if ended else "the responder fell silent before its last word")
-    return run._replace(told=ended, segment=mean, problem=problem, cost=round(cost[run.direction] * mean))
+    data, bare = passed[run.direction]
+    return run._replace(told=ended, segment=mean, problem=problem, cost=round(data * mean) + bare * run.overhead)
 
 
 class _Test:
@@ -207,15 +217,19 @@ class _Test:
             else:
                 self.selector.unregister(one)
 
-    def segments(self) -> dict[Direction, int]:
-        """Data segments that passed this machine so far; zeros where nobody counts."""
+    def segments(self) -> dict[Direction, _Segments]:
+        """Segments that passed this machine so far; zeros where nobody counts."""
         try:
             infos = [info for info in map(tcp_info.of, self.streams.sockets) if info is not None]
         except OSError:
             infos = []
         return {
-            Direction.DOWN: sum(info.data_segs_in for info in infos),
-            Direction.UP: sum(info.data_segs_out for info in infos),
+            Direction.DOWN: _Segments(
+                sum(info.data_segs_in for info in infos), sum(info.bare_segs_in for info in infos)
+            ),
+            Direction.UP: _Segments(
+                sum(info.data_segs_out for info in infos), sum(info.bare_segs_out for info in infos)
+            ),
         }
 
 

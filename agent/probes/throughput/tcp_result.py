@@ -37,13 +37,16 @@ def of(run: Run, idle: Sequence[int], allowed: int, terms: Terms) -> Result:
     taken = taken_of(run, found, idle, kernel=kernel)
     declared = terms.responder.capacity_down if run.direction is Direction.DOWN else terms.responder.capacity_up
     cross = cross_traffic(run.nearby, run.ours, run.segment, run.direction)
+    noted = limits.of_engine(taken, Offer(allowed, declared), terms.contract)
+    if limits.fills_back(against(run.nearby, run.direction), run.direction, found.median, terms.contract):
+        noted = (*noted, Limit.CROSS_TRAFFIC)
     return Result(
         engine=NAME,
         direction=run.direction.value,
         start=run.start,
         end=run.end,
         outcome=Outcome.OK,
-        limits=limits.of_engine(taken, Offer(allowed, declared), terms.contract),
+        limits=noted,
         counts=_counts(run, found),
         values={
             "throughput": found.median,
@@ -146,6 +149,16 @@ def cross_traffic(
         total = nearby[-1].up - nearby[start].up
         own = ours[-1].sent - ours[start].sent
     return max(0.0, (total - own * (segment + FRAME)) * 8 / passed) if passed > 0 and total >= 0 else None
+
+
+def against(nearby: Sequence[Passed], direction: Direction) -> float:
+    """Bits per second that passed the interface against the test's direction, its acknowledgements among them; 0 where
+    the interface does not count, or is loopback, where every packet goes both ways."""
+    first, last = nearby[len(nearby) // 3], nearby[-1]
+    down, up, passed = last.down - first.down, last.up - first.up, last.at - first.at
+    if passed <= 0 or down == up:
+        return 0.0
+    return max(0.0, (up if direction is Direction.DOWN else down) * 8 / passed)
 
 
 def _held(readings: Sequence[Reading], found: Steady) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from agent.probe import Finding, Result, ok
 from agent.probes.throughput import layers, limits
 from agent.probes.throughput.engine import Direction
-from agent.probes.throughput.limits import Place
+from agent.probes.throughput.limits import Place, Source
 from wire.reasons import Limit, Outcome
 from wire.settings import ContractTerms
 
@@ -18,6 +18,8 @@ def judged(result: Result, place: Place, contract: ContractTerms | None, *, evid
     if result.direction not in tuple(Direction):
         return result
     direction = Direction(result.direction)
+    if place.source is Source.INLINE and "throughput" in result.values and "cross_traffic" not in result.values:
+        place = place._replace(source=Source.UNSEEN)  # this machine is the router, and yet its port was not counted
     seen = max(place.cross, result.values.get("cross_traffic", 0.0))
     if place.cross:
         result.values["cross_traffic"] = seen

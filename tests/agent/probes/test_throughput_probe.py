@@ -254,7 +254,7 @@ class Router:
         self.readings += 1
         if self.others < 0:
             raise CountersUnavailable("no answer")
-        passed = 0 if self.readings == 1 else 100_000_000 + self.others
+        passed = 0 if self.readings == 1 else 100_000_000 + self.others + self.readings
         return Counters(passed, passed, 10.0 * self.readings)
 
 

@@ -205,6 +205,16 @@ def test_what_else_passed_the_interface():
     assert "cross_traffic" not in result(nearby=wrapped).values
 
 
+@pytest.mark.parametrize(("up", "limited"), [(48e6, False), (52e6, True)])
+def test_an_uplink_that_is_full_beside_a_download(up: float, limited: bool):
+    """Half of 80 Mbit/s, and 5 % of 200 for the acknowledgements, may pass the other way."""
+    terms = TERMS._replace(contract=ContractTerms(download=200_000_000, upload=80_000_000))
+    counted = [one._replace(up=round(up / 8 * (one.at - 5.0))) for one in nearby()]
+    assert (Limit.CROSS_TRAFFIC in result(terms, nearby=counted).limits) is limited
+    loopback = [one._replace(up=one.down) for one in nearby()]
+    assert Limit.CROSS_TRAFFIC not in result(terms, nearby=loopback).limits
+
+
 def test_an_upload_s_interface_counts_what_was_sent():
     ours = sender(rate=80e6)
     up = [Passed(5.0 + n / 10, 0, (one.sent) * 1514 + round(9e6 / 8 * n / 10)) for n, one in enumerate(ours)]

@@ -16,7 +16,7 @@ UNSEEN = Place()
 
 
 def of(rate: float | None = 150e6, **changes: Any) -> Result:
-    values = {} if rate is None else {"throughput": rate}
+    values = {} if rate is None else {"throughput": rate, "cross_traffic": 0.0}
     made: dict[str, Any] = {
         "engine": "tcp", "direction": "down", "start": 0, "end": 1, "outcome": Outcome.OK, "values": values,
     }  # fmt: skip
@@ -34,6 +34,21 @@ def test_a_bad_result_that_nothing_of_ours_explains_is_evidence():
     assert found.values["contract"] == 200e6
     assert found.values["throughput_contract"] == 150e6
     assert found.facts["cross_traffic"] == "inline"
+
+
+def test_an_uplink_that_others_fill_explains_a_slow_download():
+    quiet = Place(source=Source.ROUTER_COUNTERS, cross_back=40e6 + 0.05 * 150e6)
+    assert judge(of(150e6), quiet).valid
+    found = judge(of(150e6), quiet._replace(cross_back=quiet.cross_back + 1))
+    assert (found.valid, found.limits) == (False, (Limit.CROSS_TRAFFIC,))
+    assert judge(of(199e6), quiet._replace(cross_back=80e6)).valid
+    assert not judge(of(60e6, direction="up"), quiet._replace(cross_back=104e6)).valid
+
+
+def test_a_router_whose_port_was_not_counted_saw_nothing():
+    found = judge(of(150e6, values={"throughput": 150e6}))
+    assert (found.valid, found.limits) == (False, (Limit.CROSS_TRAFFIC_UNSEEN,))
+    assert found.facts["cross_traffic"] == "unseen"
 
 
 def test_unseen_cross_traffic_makes_a_bad_result_inconclusive_and_a_good_one_no_worse():
