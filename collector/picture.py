@@ -7,15 +7,16 @@ site ``unknown``; a site whose agent says nothing is ``silent``, which is neithe
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeGuard
+from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from collector.link_history.shapes import DOWN, PROBE, TARGET
+from collector.link_history.shapes import DOWN
 from collector.link_history.shapes import State as LinkState
+from collector.link_now import is_link, is_turn, newest_turns, stand_in, watched
 from collector.store import Landed, SeriesKey, Source, Store, query
 from collector.store.schema import agent
-from wire.batch import decode_observation
 from wire.clock import DAY, MINUTE, SECOND, Instant
 from wire.observation import Change, Window
 from wire.reasons import Outcome, Reason
@@ -202,7 +203,7 @@ class Picture:
         began = known - (change.end - change.start)
         now = series.get(key)
         if now is None:  # its first window is yet to come
-            now = series[key] = SeriesNow(key, _said(change), known, began)
+            now = series[key] = SeriesNow(key, stand_in(change), known, began)
         if known >= now.told:
             now.link_state, now.since, now.told = LinkState(change.current), began, known
             now.facts = change.facts
@@ -214,25 +215,25 @@ class Picture:
         if before is None:
             gap = SELDOM.get(key.probe, FIRST_GAP)
             series[key] = made = SeriesNow(key, window, end, since or end - (window.end - window.start), gap)
-            _watched(made, window, end)
+            watched(made, window, end)
             return
         if end <= before.end:
             return
         start = end - (window.end - window.start)
-        if before.window.states or not _is_link(key):  # no stand-in for a window
+        if before.window.states or not is_link(key):  # no stand-in for a window
             before.came(end - before.end)
             hole = end - before.end > LONGEST_GAP and before.told < start
-            if hole or (window.outcome is not before.window.outcome and not _is_link(key)):
+            if hole or (window.outcome is not before.window.outcome and not is_link(key)):
                 before.since = start
         before.window, before.end = window, end
-        _watched(before, window, end)
+        watched(before, window, end)
 
     async def rebuild(self, store: Store) -> None:
         """Starts from what the store holds: when each agent was last heard, and the newest window of every series with
         the beginning of its present run (looked for within the day before it)."""
         for source, heard, version in await store.read(_agents):
             self.heard(source, heard, version=version)
-        for key, change, known in await store.read(_turns):
+        for key, change, known in await store.read(partial(newest_turns, vague=VAGUE)):
             self.turned(key, change, known)
         for key, window, end, since in await store.read(_newest):
             self.saw(key, window, end, since)
@@ -357,47 +358,6 @@ def _run_start(past: query.Columns, outcome: Outcome, since: Instant) -> Instant
             break
         since = past.start[place]
     return since
-
-
-def is_turn(observation: object) -> TypeGuard[Change]:
-    """Whether this is the change of a watched link."""
-    return isinstance(observation, Change) and (observation.probe, observation.target) == (PROBE, TARGET)
-
-
-def _is_link(key: SeriesKey) -> bool:
-    return (key.probe, key.target) == (PROBE, TARGET)
-
-
-def _said(change: Change) -> Window:
-    """What stands for a link's window until its first one comes."""
-    named = {name: getattr(change, name) for name in ("boot", "start", "end", "wall_start", "wall_end", "vantage")}
-    return Window(**named, probe=change.probe, target=change.target, platform=change.platform, outcome=Outcome.OK)
-
-
-def _watched(now: SeriesNow, window: Window, end: Instant) -> None:
-    """A watched link's window: where it held one state alone and the newest word says another, that word was missed."""
-    if not _is_link(now.key) or end < now.told:
-        return
-    states = {LinkState(name) for name, seconds in window.states.items() if seconds}
-    said = next(iter(states)) if len(states) == 1 else LinkState.UNKNOWN
-    if said is not now.link_state and (len(states) < 2 or now.link_state not in states):
-        now.link_state, now.since, now.facts = said, end - (window.end - window.start), {}
-    now.told = end
-
-
-def _turns(connection: Connection) -> list[tuple[SeriesKey, Change, Instant]]:
-    """The newest change of each watched link."""
-    found = []
-    for one in query.series(connection, probes=[PROBE], targets=[TARGET]):
-        row = connection.exec_driver_sql(
-            "SELECT end_utc, error, body FROM record WHERE site = ? AND kind = 'change' AND link = ? AND role = ?"
-            " AND probe = ? AND target = ? AND end_utc IS NOT NULL ORDER BY end_utc DESC, id DESC LIMIT 1",
-            one.key[:5],
-        ).one_or_none()
-        change = decode_observation(row[2]) if row is not None else None
-        if row is not None and is_turn(change) and row[1] <= VAGUE:
-            found.append((one.key, change, int(row[0])))
-    return found
 
 
 def _key(source: Source, one: Window | Change) -> SeriesKey:
