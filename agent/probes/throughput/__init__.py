@@ -42,9 +42,7 @@ class ThroughputSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     role: Annotated[Role, _about("the agent's role: room gives no contract evidence")] = Role.BOTH
     on_link: Annotated[bool, _about("whether the agent stands on this link, as its vantage says")] = True
     time_known: Annotated[bool, _about("whether the agent's time is tied to the collector's")] = True
-    inline: Annotated[bool | None, _about("whether the agent is the link's router; none = it finds out by itself")] = (
-        None
-    )
+    inline: Annotated[bool | None, _about("whether the agent is the link's router; none = its own settings say")] = None
 
 
 @probe(
@@ -66,7 +64,7 @@ class Throughput:
         """Counters of the router towards the provider, where they can be read."""
         self.ask: Callable[[], RouterCounters | None] = lambda: None
         """Asked for them before each test where ``router`` is not set: the gateway may be another by then."""
-        self.inline: bool | None = None
+        self.inline = False
         """Whether this machine is the router, where the test's settings do not say."""
 
     async def measure(self, target: Target, span: Span) -> Finding:  # noqa: ARG002 - a test knows its own length

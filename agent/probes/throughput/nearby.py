@@ -12,7 +12,6 @@ from agent.probes.throughput.limits import Place, Source
 from agent.vantage import Medium, port_at
 
 SYS = Path("/sys/class/net")
-_FORWARDS = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding")
 
 
 class Passed(NamedTuple):
@@ -56,15 +55,17 @@ class Interface:
         at = time.monotonic()
         return Passed(at, found.bytes_recv, found.bytes_sent) if found else Passed(at, 0, 0)
 
-    def place(self, *, inline: bool | None) -> Place:
-        """Where it stands. ``inline``: whether this machine is the router; ``None`` = see for yourself."""
-        routes = forwards() and len(doors()) > 1 if inline is None else inline
-        source = Source.INLINE if routes else Source.UNSEEN
+    def place(self, *, inline: bool) -> Place:
+        """Where it stands. ``inline``: whether this machine is the router, as its own settings say: one that forwards
+        may do so for its containers alone."""
+        source = Source.INLINE if inline else Source.UNSEEN
         if not self.name:
-            return Place(medium=Medium.OTHER, source=source)
+            return Place(medium=Medium.OTHER, port_speed=slowest_door(), source=source)
         port = port_at(self.name)
-        # Of anything but Ethernet (TUN, PPP) the speed in sysfs is made up.
+        # Of anything but Ethernet (TUN, PPP) the speed in sysfs is made up: below it is one of this machine's ports.
         speed = port.speed if port.medium is Medium.CABLE else None
+        if speed is None and self.name != "lo":
+            speed = slowest_door()
         return Place(medium=port.medium, port_speed=speed, full_duplex=port.duplex != "half", source=source)
 
 
@@ -77,18 +78,17 @@ def plain(address: str) -> str:
     return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
-def forwards() -> bool:
-    """Whether this machine passes on packets that are not for it."""
-    return any(_read(Path(path)) not in ("", "0") for path in _FORWARDS)
+def slowest_door() -> int | None:
+    """The least speed of the interfaces that have hardware and a carrier, by one of which packets of PPP, a bridge or a
+    tunnel leave; ``None`` where none tells."""
+    ports = (port_at(one.name) for one in _doors(SYS))
+    return min((one.speed for one in ports if one.medium is Medium.CABLE and one.speed), default=None)
 
 
-def doors(system: Path = SYS) -> list[str]:
-    """The interfaces with hardware behind them and a carrier: a router has two or more, a machine that forwards only
-    for its containers has one."""
+def _doors(system: Path) -> list[Path]:
     if not system.is_dir():
         return []
-    names = sorted(one.name for one in system.iterdir() if (one / "device").exists() or one.name.startswith("ppp"))
-    return [name for name in names if _read(system / name / "carrier") == "1"]
+    return [one for one in system.iterdir() if (one / "device").exists() and _read(one / "carrier") == "1"]
 
 
 def _read(path: Path) -> str:

@@ -1,15 +1,16 @@
 """The interface by which a test leaves: which it is, what passes it, where it stands."""
 
 import asyncio
+import functools
 import socket
 from pathlib import Path
 
 import pytest
 
-from agent.probes.throughput import nearby
+from agent.probes.throughput import Throughput, nearby
 from agent.probes.throughput.limits import Place, Source
 from agent.probes.throughput.nearby import Interface
-from agent.vantage import Medium, Port
+from agent.vantage import Medium, Port, port_at
 
 
 def test_the_interface_that_holds_an_address():
@@ -60,48 +61,50 @@ def test_one_way_of_writing_an_address(address: str, plain: str):
 )
 def test_where_it_stands(port: Port, place: Place, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(nearby, "port_at", lambda _: port)
+    monkeypatch.setattr(nearby, "slowest_door", lambda: None)
     assert Interface("eth0").place(inline=False) == place._replace(source=Source.UNSEEN)
     assert Interface("eth0").place(inline=True) == place._replace(source=Source.INLINE)
 
 
-def test_an_interface_that_is_not_known_claims_nothing():
+def test_an_interface_that_is_not_known_claims_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nearby, "slowest_door", lambda: None)
     assert Interface("").place(inline=False) == Place(medium=Medium.OTHER)
 
 
-@pytest.mark.parametrize(
-    ("forwards", "doors", "source"),
-    [
-        (True, ["eth0", "ppp0"], Source.INLINE),
-        (True, ["eth0"], Source.UNSEEN),  # it forwards for its containers
-        (False, ["eth0", "wlan0"], Source.UNSEEN),
-    ],
-)
-def test_whether_it_is_the_router(forwards: bool, doors: list[str], source: Source, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nearby, "forwards", lambda: forwards)
-    monkeypatch.setattr(nearby, "doors", lambda: doors)
-    assert Interface("").place(inline=None).source is source
+def test_nobody_is_a_router_unless_its_settings_say_so():
+    """One that forwards may do so for its containers alone."""
+    assert Throughput().inline is False
+    assert Interface("lo").place(inline=Throughput().inline).source is Source.UNSEEN
 
 
-async def test_the_doors_of_a_machine(tmp_path: Path):
-    def build() -> None:
-        for name, device, carrier in (
-            ("eth0", True, "1\n"), ("eth1", True, "0\n"), ("ppp0", False, "1\n"), ("docker0", False, "1\n"),
-        ):  # fmt: skip
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "carrier").write_text(carrier)
-            if device:
-                (tmp_path / name / "device").mkdir()
-
-    await asyncio.to_thread(build)
-    assert await asyncio.to_thread(nearby.doors, tmp_path) == ["eth0", "ppp0"]
-    assert await asyncio.to_thread(nearby.doors, tmp_path / "none") == []
+def machine(system: Path) -> None:
+    for name, kind, device, carrier, speed in (
+        ("eth0", 1, True, 1, 100), ("eth1", 1, True, 0, 10), ("eth2", 1, True, 1, 1000), ("eth3", 1, True, 1, -1),
+        ("ppp0", 512, False, 1, 10), ("docker0", 1, False, 1, 10),
+    ):  # fmt: skip
+        (system / name).mkdir()
+        for file, text in (("type", kind), ("carrier", carrier), ("speed", speed), ("duplex", "full")):
+            (system / name / file).write_text(f"{text}\n")
+        if device:
+            (system / name / "device").mkdir()
 
 
-def test_whether_it_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    v4, v6 = tmp_path / "ip_forward", tmp_path / "forwarding"
-    monkeypatch.setattr(nearby, "_FORWARDS", (str(v4), str(v6)))
-    assert not nearby.forwards()
-    v4.write_text("0\n")
-    assert not nearby.forwards()
-    v6.write_text("1\n")
-    assert nearby.forwards()
+async def test_packets_of_ppp_and_of_a_bridge_leave_by_a_port_with_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(nearby, "SYS", tmp_path)
+    monkeypatch.setattr(nearby, "port_at", lambda name: port_at(name, tmp_path))
+    assert await asyncio.to_thread(nearby.slowest_door) is None
+    await asyncio.to_thread(machine, tmp_path)
+    assert await asyncio.to_thread(nearby.slowest_door) == 100_000_000
+    for name, speed in (
+        ("ppp0", 100_000_000),
+        ("eth2", 1_000_000_000),
+        ("eth3", 100_000_000),
+        ("lo", None),
+        ("", 100_000_000),
+    ):
+        place = await asyncio.to_thread(functools.partial(Interface(name).place, inline=True))
+        assert place.port_speed == speed, name
+    monkeypatch.setattr(nearby, "SYS", tmp_path / "none")
+    assert await asyncio.to_thread(nearby.slowest_door) is None
