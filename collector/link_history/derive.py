@@ -33,7 +33,7 @@ def derive(records: Records, start: Instant, end: Instant, now: Instant) -> list
     at = min(start, proven[0].start) if proven else start
     for one in proven:
         if one.start > at:
-            whole += _hole(records, at, one.start, resumed=True)
+            whole += _hole(records, at, one.start, resumed=True, agent=whole[-1].agent if whole else "")
         whole.append(one)
         at = max(at, one.end)
     if at < now:
@@ -117,31 +117,54 @@ def _alike(before: Interval, one: Interval) -> bool:
 
 
 def _tail(records: Records, last: Interval | None, at: Instant, now: Instant) -> list[Interval]:
-    """From the last proof until now: what the newest word said, then silence. A run that was ended is not silent."""
-    heard = max((one.heard for one in records.watchers if one.heard is not None and one.retired is None), default=None)
-    if heard is None or _ended(records, at) is not None:
-        return _hole(records, at, now, resumed=False)
+    """From the last proof until now: what the newest word said, then silence. A run that was ended is not silent. It is
+    the agent of the last proof that must be heard: another's word says nothing of what that one saw."""
+    present = [one for one in records.watchers if one.retired is None]
+    asked = [one for one in present if last is not None and one.agent == last.agent] or present
+    speaker = asked[0].agent if len(asked) == 1 else ""
+    ended = _ended(_told_by(records, speaker, asked), at)
+    others = [one for one in present if one not in asked and _goes_on(records, one, at)]
+    if ended is not None and others:
+        asked, ended, last, speaker = others, None, None, others[0].agent
+    heard = max((one.heard for one in asked if one.heard is not None), default=None)
+    if heard is None or ended is not None:
+        return _hole(records, at, now, resumed=False, agent=speaker)
     reached = now if now - heard <= SILENT_AFTER else max(heard, at)
-    found = _unproven(records, last, at, reached) if reached > at else []
+    found = _unproven(records, last, at, reached, speaker) if reached > at else []
     return [*found, *([Interval(reached, now, silent=True)] if reached < now else [])]
 
 
-def _unproven(records: Records, last: Interval | None, at: Instant, reached: Instant) -> list[Interval]:
+def _goes_on(records: Records, one: Watcher, at: Instant) -> bool:
+    """Whether an agent was there at a moment and did not end its run then."""
+    was_there = one.heard is not None and one.heard >= at - REACH
+    return was_there and _ended(_told_by(records, one.agent, [one]), at) is None
+
+
+def _unproven(records: Records, last: Interval | None, at: Instant, reached: Instant, speaker: str) -> list[Interval]:
     """An agent is heard and its next window has not come yet."""
     if last is not None and last.end == at and reached - at <= DUE:
         return [last._replace(start=at, end=reached, provisional=True)]
-    holes = _hole(records, at, reached, resumed=False)
+    holes = _hole(records, at, reached, resumed=False, agent=speaker)
     return [one._replace(why=Why.PENDING) if one.why is Why.MISSING else one for one in holes]
 
 
-def _hole(records: Records, start: Instant, end: Instant, *, resumed: bool) -> list[Interval]:
-    """A time of which nothing is known, cut where agents came and went. ``resumed``: it ends with a proof."""
+def _told_by(records: Records, agent: str, present: Iterable[Watcher]) -> Records:
+    """With the notes of one agent alone, if it is among those present: another's stop explains none of its silence."""
+    if not any(one.agent == agent for one in present):
+        return records
+    return records._replace(events=tuple(one for one in records.events if one.agent == agent))
+
+
+def _hole(records: Records, start: Instant, end: Instant, *, resumed: bool, agent: str = "") -> list[Interval]:
+    """A time of which nothing is known, cut where agents came and went. ``resumed``: it ends with a proof; ``agent``:
+    whose proof it began with."""
     edges = {one.joined for one in records.watchers} | {one.retired for one in records.watchers if one.retired}
     cuts = [start, *sorted(edge for edge in edges if start < edge < end), end]
     found = []
     for low, high in pairwise(cuts):
         present = [one for one in records.watchers if one.joined <= low and (one.retired is None or one.retired > low)]
-        why = _explained(records, low, high, resumed=resumed) if present else Why.NO_AGENT
+        told = _told_by(records, agent, present)
+        why = _explained(told, low, high, resumed=resumed) if present else Why.NO_AGENT
         found.append(Interval(low, high, why=why))
     return found
 

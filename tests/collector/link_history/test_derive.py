@@ -359,6 +359,22 @@ def test_a_gap_is_filled_by_an_agent_that_knows_even_where_the_other_could_not_t
     ]  # fmt: skip
 
 
+def test_a_notebook_that_is_heard_does_not_speak_for_a_box_that_fell_silent() -> None:
+    box = records([one_run(UP, end=1200, stop="none")], heard=EPOCH + 1203 * SECOND)
+    notebook = records([], agent="agent-2", stream=2, role="both", heard=EPOCH + 1299 * SECOND)
+    assert told(together(box, notebook), 0, 1300) == [
+        (0, 1200, "up"), (1200, 1203, "up"), (1203, 1300, "silent"),
+    ]  # fmt: skip
+
+
+def test_a_notebook_that_was_switched_off_explains_nothing_of_the_box() -> None:
+    notebook = Box(boot="2f3f2a0c-6c1c-4b7e-9a3d-4a5f8f1c2b3d")
+    notebook.run(600, 1205, UP)
+    other = records([notebook], agent="agent-2", stream=2, role="both", heard=EPOCH + 1206 * SECOND)
+    box = records([one_run(UP, end=1200, stop="none")], heard=EPOCH + 1209 * SECOND)
+    assert told(together(box, other), 0, 1300) == [(0, 1205, "up"), (1205, 1209, "pending"), (1209, 1300, "silent")]
+
+
 def test_windows_without_a_time_explain_the_hole_they_may_fill() -> None:
     box = one_run(UP, end=600, stop="none")
     later = Box(boot="1f3f2a0c-6c1c-4b7e-9a3d-4a5f8f1c2b3d", epoch=EPOCH + 2000 * SECOND)
