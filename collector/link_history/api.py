@@ -116,7 +116,7 @@ def routes(_services: Services) -> list[Route]:
             READ,
             get_outages,
             "Outages of links, judged by what every site saw, and the times that nobody measured.",
-            answers={200: Outages, **refusals},
+            answers={200: Outages, 404: Problem, **refusals},
             query={**places, **span},
         ),
         Route(
@@ -132,14 +132,18 @@ def routes(_services: Services) -> list[Route]:
 
 
 async def get_outages(request: web.Request, services: Services) -> web.StreamResponse:
-    """Of all links, or of those asked for."""
+    """Of all links, or of those asked for; a link that left the inventory keeps its outages."""
     now = services.now()
     start, end = span_of(request.query, now)
     asked = asked_of(services, now)
     site, link = request.query.get("site", ""), request.query.get("link", "")
-    listed = [one for one in asked.providers if site in ("", one.site) and link in ("", one.link)]
-    if site and not listed and site not in services.inventory.sites:
+    known = dict.fromkeys([*asked.providers, *await services.store.read(links)])
+    listed = [one for one in known if site in ("", one.site) and link in ("", one.link)]
+    if site and not any(one.site == site for one in known) and site not in services.inventory.sites:
         raise Refused(404, "No such site", f"found {site[:80]!r}, expected a site of the inventory", field="site")
+    if link and not listed:
+        words = f"found {link[:80]!r}, expected a link of the inventory or one that was watched"
+        raise Refused(404, "No such link", words, field="link")
     histories, told = await services.store.read(
         lambda connection: services.histories.told(connection, listed, start, end, asked)
     )

@@ -267,6 +267,25 @@ async def test_a_site_or_link_that_is_not_there(tmp_path: Path) -> None:
         assert (found["status"], found["field"]) == (404, "site")
         found = (await collector.ask("GET", "/api/v1/sites/na-yung/links/other/history")).problem
         assert (found["status"], found["field"]) == (404, "link")
+        for asked in ({"site": "na-yung", "link": "other"}, {"link": "other"}):  # none is not the same as no outage
+            found = (await collector.ask("GET", "/api/v1/outages", params=asked)).problem
+            assert (found["status"], found["field"]) == (404, "link")
+            assert found["detail"].startswith("found 'other', expected a link of the inventory or one that was watched")
+
+
+async def test_the_outages_of_a_link_that_left_the_inventory_are_not_lost(tmp_path: Path) -> None:
+    async with collecting(tmp_path) as collector:
+        agent = await joined(collector)
+        box = Box()
+        box.run(0, 600, [(0, "up"), (100, "link"), (200, "up")])
+        collector.now.at = at(700)
+        await send(agent, box.made)
+        (before,) = (await outages(collector))["outages"]
+        inventory = collector.services.inventory
+        sites = {name: one for name, one in inventory.sites.items() if name != "na-yung"}
+        collector.services.inventory = msgspec.structs.replace(inventory, sites=sites)
+        (after,) = (await outages(collector))["outages"]
+        assert after == before
 
 
 async def test_times_in_thailand_and_in_utc_are_the_same(tmp_path: Path) -> None:
