@@ -162,8 +162,9 @@ def states_at(
     """One 0/1 series per state: at each window's end and at each change.
 
     ``changes`` are (ms, state entered), ascending. The state at a window's end is the one that the latest change
-    entered; where no change is known it is the one that held longest in the window. A window without states (the
-    watcher could not watch) says nothing, whatever the last change was.
+    entered; where no change is known, or where the window held none of that state from its beginning on (a later
+    change was lost), it is the one that held longest in the window. A window without states (the watcher could not
+    watch) says nothing, whatever the last change was.
     """
     events: list[tuple[int, int, str | None]] = [(time, 0, state) for time, state in changes]
     events += [
@@ -171,11 +172,16 @@ def states_at(
     ]
     events.sort(key=lambda event: event[:2])
     names = sorted({state for _, state in changes} | {name for held in states for name in held or ()})
+    begins = {end: end - 1000 * sum(held.values()) for end, held in zip(ends, states, strict=True) if held}
+    seen = {end: held for end, held in zip(ends, states, strict=True) if held}
     current: str | None = None
+    entered = 0
     times: list[int] = []
     found: dict[str, list[float | None]] = {name: [] for name in names}
     for time, is_window, state in events:
-        if not is_window or current is None:
+        if not is_window:
+            current, entered = state, time
+        elif current is None or (state is not None and not seen[time].get(current) and entered < begins[time]):
             current = state
         known = current if state is not None else None
         times.append(time)

@@ -190,6 +190,16 @@ def test_states_hold_from_a_change_on_and_say_nothing_while_nobody_watched() -> 
     assert series == {"up": [1.0, 0.0, 0.0, None], "down": [0.0, 1.0, 1.0, None]}
 
 
+def test_a_window_that_held_nothing_of_the_last_change_tells_that_a_later_one_was_lost() -> None:
+    minutes = [60_000, 120_000, 180_000, 240_000]
+    spent = [{"up": 60.0}, {"up": 60.0}, {"link": 60.0}, {"link": 30.0, "up": 30.0}]
+    _, series = states_at(minutes, spent, [(30_000, "up")])
+    assert series["link"] == [0.0, 0.0, 0.0, 1.0, 1.0]  # at the change, then at each window's end
+    assert series["up"] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    _, series = states_at([60_000], [{"up": 60.0}], [(1_000, "up"), (59_000, "link")])
+    assert series["link"] == [0.0, 1.0, 1.0], "a change is known three seconds after it began"
+
+
 @pytest.mark.tool("promtool")
 def test_promtool_accepts_every_name() -> None:
     """But for bits: a line is bought, sold and argued about in bits per second."""
