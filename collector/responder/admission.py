@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from collector.limits import Buckets, network_of
-from collector.responder.pace import Pace
+from collector.responder.pace import LEAST, Pace
 from wire import lease
 from wire.clock import SECOND, Instant
 from wire.lease import Lease, Purpose
 
 STAMP_MOST = 100_000
 """Bits per second that a STAMP session may cost each way, whatever its lease says: it is not weighed."""
+STAMP_AT_ONCE = 16_000
+"""Bytes that a STAMP session may have taken and sent at once: what a network, or this process, that stood still for
+seconds lets go must not be lost here, or our own pause would be booked as the link's loss."""
 IDLE = 60 * SECOND
 """A STAMP session without a packet for so long gives way where there is no room for another."""
 FAILURES = (1.0, 20.0)
@@ -81,8 +84,9 @@ class Session:
         self.down = self.lease.down if self.down < 0 else self.down
         self.up = self.lease.up if self.up < 0 else self.up
         self.heard = self.heard or self.opened
-        self._sends = Pace(self.down, self._most(self.down), self.opened)
-        self._takes = Pace(self.up, self._most(self.up), self.opened)
+        least = STAMP_AT_ONCE if self.lease.purpose is Purpose.STAMP else LEAST
+        self._sends = Pace(self.down, self._most(self.down), self.opened, least)
+        self._takes = Pace(self.up, self._most(self.up), self.opened, least)
 
     def _most(self, rate: int) -> int:
         return self.lease.bytes or round(rate * self.lease.seconds / 8)
@@ -176,6 +180,7 @@ class Admission:
     def _admitted(
         self, token: str, proof: bytes, challenge: bytes, purpose: Purpose, source: str, now: Instant, context: bytes
     ) -> Session:
+        self.started = min(self.started, now)  # a clock that was ahead at the start was set right meanwhile
         if self._failures.take(network_of(source), now / SECOND):
             raise Denied(Denial.TOO_MANY_FAILURES, f"{source} opened badly too often; it may come again in seconds")
         found = self._read(token, now)

@@ -5,7 +5,7 @@ from wire.clock import SECOND, Instant
 SLACK = 0.1
 """Seconds of the rate that may be spent at once."""
 LEAST = 3_000
-"""Bytes that may be spent at once at any rate: two packets of 1500."""
+"""Bytes that may be spent at once at any rate, where nobody says more: two packets of 1500."""
 
 
 class Pace:
@@ -14,9 +14,10 @@ class Pace:
 
     __slots__ = ("_at", "_counted", "_depth", "_level", "_most", "_rate")
 
-    def __init__(self, rate: int, most: int, now: Instant) -> None:
+    def __init__(self, rate: int, most: int, now: Instant, least: int = LEAST) -> None:
+        """``least``: bytes that may be spent at once at any rate."""
         self._rate = rate / 8 / SECOND  # bytes a microsecond
-        self._depth = max(float(LEAST), rate / 8 * SLACK)
+        self._depth = max(float(least), rate / 8 * SLACK)
         self._most = most + self._depth
         self._level = self._depth
         self._at = now

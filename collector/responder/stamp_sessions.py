@@ -82,7 +82,7 @@ class Reflected:
     admitted: Session
     place: Place
     mode: Mode
-    key: bytes | None
+    key: bytes | None = field(repr=False)
     epoch: bytes
     count: int = 0
     """The reflector's own sequence number: packets reflected so far."""

@@ -267,4 +267,7 @@ class CallWork(Work):
             self._frozen = tuple((number, min(delay - least, 2**32 - 1)) for number, delay in self._arrivals)
         whole = len(self._frozen)
         for begin in range(first, max(first + 1, min(whole, first + AT_ONCE * MOST_ENTRIES)), MOST_ENTRIES):
-            self._tell(Arrivals(self._identity, whole, begin, self._frozen[begin : begin + MOST_ENTRIES]))
+            raw = encode(Arrivals(self._identity, whole, begin, self._frozen[begin : begin + MOST_ENTRIES]))
+            if not self._session.may_send(len(raw) + self._overhead, self._now()):
+                return  # more than the lease allows: the client asks again for what is missing
+            self._put(raw)

@@ -223,3 +223,11 @@ def test_the_rate_is_that_of_whole_bursts_of_the_last_stage():
     tally = tallied([(number, sent, at + 1) for number, sent, at in packets])
     assert tally.top == (9 * 4 * SIZE, 9 * MS)
     assert tallied(packets, stage=0).top == (0, 0)
+
+
+def test_invented_numbers_fill_no_memory():
+    tally = Tally()
+    for step in range(1, 100):
+        tally.take(Data(bytes(8), step * (JUMP - 1), 0, 0), step, 100)
+    assert tally.end(tally.expected) < JUMP
+    assert tally.received == 1

@@ -211,6 +211,14 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(admission.used) == 1
 
 
+def test_a_clock_that_is_set_back_denies_nobody() -> None:
+    """It was an hour ahead when the responder started and when somebody opened badly."""
+    ahead = NOW + 60 * MINUTE
+    admission = ledger(started=ahead)
+    assert denied(admission, granted(), ahead) is Denial.EXPIRED
+    opened(admission, granted(), NOW)
+
+
 def test_no_secret_shows() -> None:
     admission = ledger()
     opened(admission, granted())

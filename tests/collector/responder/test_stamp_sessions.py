@@ -270,7 +270,14 @@ def test_ten_a_second_are_reflected_for_ever_and_a_hundred_are_not():
 def test_what_a_stalled_network_lets_go_at_once_is_reflected():
     hall, grant = Hall(), lease()
     hall.opened(grant)
-    assert [hall.sequence(number, grant) for number in range(20)] == list(range(20))
+    assert [hall.sequence(number, grant) for number in range(BURST)] == list(range(BURST))
+
+
+def test_no_key_shows_in_a_session():
+    hall, grant = Hall(), lease()
+    hall.opened(grant)
+    (session,) = hall.reflector._sessions.values()
+    assert repr(session_key(bytes.fromhex(grant.key), SSID)) not in repr(session)
 
 
 def test_what_it_costs_is_in_the_ledger():

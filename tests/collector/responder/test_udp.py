@@ -295,6 +295,26 @@ async def test_a_call_s_arrivals_are_told_in_their_order():
     assert delays[2] > 10_000_000, "sent 7 ms before and 20 ms later"
 
 
+async def test_asking_for_the_list_over_and_over_brings_no_more_than_the_lease_allows():
+    def flood(client: Client) -> None:
+        client.say(Report(client.identity, Phase.BOTH))
+        for number in range(100):
+            client.say(Data(client.identity, number, 10**12, 0), 300)
+            time.sleep(0.003)
+        client.hear_of(Data)
+        began = time.monotonic()
+        while time.monotonic() - began < 0.5:
+            client.say(Ask(client.identity, 0))
+
+    async with responding() as (server, admission):
+        with Client(server.port) as client:
+            await thread(client.open, lent(Purpose.CALL, down=MBPS, up=MBPS), CALL)
+            await thread(flood, client)
+            (session,) = admission.sessions
+            passed = now() - session.opened
+            assert session.sent <= MBPS / 8 * (passed / 1e6 + 0.1) + 3000 + 1400
+
+
 async def test_a_call_s_stream_waits_for_a_client_that_is_silent_and_goes_on():
     def pause(client: Client) -> tuple[int, list[Data]]:
         client.say(Report(client.identity, Phase.BOTH))
