@@ -17,8 +17,8 @@ class Buckets:
         self._held: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, key: Hashable, now: float, amount: float = 1.0) -> float:
-        """Takes ``amount`` at ``now`` (seconds); 0 when allowed, otherwise the seconds to wait. A clock that was set back
-        takes nothing away."""
+        """Takes ``amount`` at ``now`` (seconds); 0 when allowed, otherwise the seconds to wait. A clock that was set
+        back takes nothing away."""
         level, since = self._held.pop(key, (self.burst, now))
         level = min(self.burst, level + max(0.0, now - since) * self.rate)
         allowed = level >= amount

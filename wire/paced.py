@@ -29,8 +29,8 @@ CONFIRM = 500_000_000
 REORDERED = 32
 """A packet is lost when so many later ones were sent; before that it may have been overtaken."""
 JUMP = 100_000
-"""Numbers that may be missing at one time, more than a check of 1 Gbit/s has: one further ahead is none of the stream's,
-and whoever invents numbers fills no memory."""
+"""Numbers that may be missing at one time, more than a check of 1 Gbit/s has: one further ahead is none of the
+stream's, and whoever invents numbers fills no memory."""
 
 
 def cost(rate: int, seconds: float = SECONDS) -> int:
