@@ -48,7 +48,7 @@ def decode(body: bytes) -> list[Query]:
         raise BadRequest(f"queries: found {len(request.queries)}, expected at most {MOST_QUERIES}")
     accepted = request.accepted_response_types
     if accepted and remote_pb2.ReadRequest.ResponseType.SAMPLES not in accepted:
-        raise BadRequest("accepted_response_types: found no SAMPLES, the one kind of answer that this collector gives")
+        raise BadRequest("accepted_response_types: found no SAMPLES, expected it: the collector gives no other answer")
     return [_query(query, f"queries[{number}]") for number, query in enumerate(request.queries)]
 
 
