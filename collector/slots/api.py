@@ -54,6 +54,8 @@ class ResultOf(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     limits: list[str] = []
     bytes: int = 0
+    doubt: Doubt = Doubt.NONE
+    """Of a bad result: whether a second test agreed."""
 
 
 class SlotOf(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -196,7 +198,8 @@ def _slot(one: Held) -> SlotOf:
         one.at / SECOND if one.at is not None else None, one.reason, one.detail, one.of, one.doubt,
         {
             name: ResultOf(
-                half.outcome, half.valid, half.rate, half.contract, half.reason, list(half.limits), half.bytes
+                half.outcome, half.valid, half.rate, half.contract, half.reason, list(half.limits), half.bytes,
+                one.doubt_of(name),
             )
             for name, half in one.results.items()
         },

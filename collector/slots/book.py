@@ -244,12 +244,16 @@ class Book:
         if fresh == slot:
             return []
         before = self.held.get(slot.of)
-        changed = [self._put(fresh, doubt=_doubt(fresh, before))]
-        if before is not None and (state is State.DONE):
-            doubt = _verdict(before, fresh)
-            if doubt is not before.doubt:
-                changed.append(self._put(before, doubt=doubt))
+        changed = [self._doubted(fresh, _doubts(fresh, before))]
+        if before is not None and state is State.DONE:
+            doubts = _verdict(before, fresh)
+            if doubts != before.doubts:
+                changed.append(self._doubted(before, doubts))
         return changed
+
+    def _doubted(self, slot: Held, doubts: dict[str, Doubt]) -> Held:
+        worst = next((one for one in GRAVE if one in doubts.values()), Doubt.NONE)
+        return self._put(slot, doubts=doubts, doubt=worst)
 
     def unheard(self, now: Instant) -> list[Held]:
         """Ends slots whose time is long over."""
@@ -298,22 +302,25 @@ MOST_RETESTS = 4
 """Slots given to one bad result, where they come to nothing."""
 
 
-def _doubt(slot: Held, before: Held | None) -> Doubt:
-    """What a slot's own result is worth. A retest is not retested: it agrees with what it checks, or stands alone."""
-    if not slot.bad:
-        return Doubt.NONE
-    if before is not None and _verdict(before, slot) is Doubt.CONFIRMED:
-        return Doubt.CONFIRMED
-    return slot.doubt or Doubt.UNCONFIRMED
+GRAVE = (Doubt.CONFIRMED, Doubt.UNCONFIRMED, Doubt.REFUTED)
 
 
-def _verdict(before: Held, retest: Held) -> Doubt:
-    """Only what the retest says of the directions that were bad counts, and only where it is valid itself."""
-    if before.doubt is Doubt.NONE:
-        return Doubt.NONE
-    said = [retest.results[name] for name, half in before.results.items() if half.bad and name in retest.results]
-    if any(half.bad for half in said):
-        return Doubt.CONFIRMED
-    if any(half.valid for half in said):
-        return Doubt.REFUTED
-    return before.doubt
+def _doubts(slot: Held, before: Held | None) -> dict[str, Doubt]:
+    """What a slot's own results are worth, each direction by itself. A retest is not retested: it agrees with what it
+    checks, or stands alone."""
+    found = {}
+    for name, half in slot.results.items():
+        if half.bad:
+            agrees = before is not None and name in before.results and before.results[name].bad
+            found[name] = Doubt.CONFIRMED if agrees else slot.doubt_of(name) or Doubt.UNCONFIRMED
+    return found
+
+
+def _verdict(before: Held, retest: Held) -> dict[str, Doubt]:
+    """Only what the retest says of a direction that was bad counts for it, and only where it is valid itself."""
+    found = dict(before.doubts)
+    for name in before.doubts:
+        half = retest.results.get(name)
+        if half is not None and half.valid:
+            found[name] = Doubt.CONFIRMED if half.bad else Doubt.REFUTED
+    return found

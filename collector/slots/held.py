@@ -106,6 +106,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """When its test ended, corrected; ``None`` = not measured, or time unknown."""
     results: dict[str, Half] = {}
     doubt: Doubt = Doubt.NONE
+    """Of its directions the one that matters most: confirmed, then not confirmed yet, then refuted."""
+    doubts: dict[str, Doubt] = {}
+    """By direction, of those that were found bad."""
+
+    def doubt_of(self, direction: str) -> Doubt:
+        """What the result of one direction is worth."""
+        return self.doubts.get(direction, Doubt.NONE)
 
     @property
     def place(self) -> tuple[str, str]:

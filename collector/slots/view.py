@@ -77,7 +77,7 @@ def _row(outlook: Outlook, line: Line, here: World, slots: list[Held], words: Wo
         samples,
         _outlook(outlook, words),
         _figure(half, words),
-        word(last, half, up_to=line.terms is not None and line.terms.up_to, words=words),
+        word(last, outlook.direction, up_to=line.terms is not None and line.terms.up_to, words=words),
         since_text(last.at or last.start, now, words.language),
     )
 
@@ -96,8 +96,9 @@ def _figure(half: Half, words: Words) -> str:
     return words("%(rate)s of %(contract)s Mbps") % figures
 
 
-def word(slot: Held, half: Half, *, up_to: bool, words: Words) -> str:
-    """What one direction of a test says, in words; a bad result only once a second test agreed."""
+def word(slot: Held, direction: str, *, up_to: bool, words: Words) -> str:
+    """What one direction of a test says, in words; a bad result only once a second test agreed on that direction."""
+    half, doubt = slot.results[direction], slot.doubt_of(direction)
     if half.outcome != "ok":
         return words("not measured: %(why)s") % {"why": words(cause(half.reason))}
     if not half.valid:
@@ -105,9 +106,9 @@ def word(slot: Held, half: Half, *, up_to: bool, words: Words) -> str:
         return words("inconclusive: %(why)s") % {"why": why}
     if not half.bad:
         return words("as the contract says")
-    if slot.doubt is Doubt.UNCONFIRMED:
+    if doubt is Doubt.UNCONFIRMED:
         return words("low result, not confirmed yet by a second test")
-    if slot.doubt is Doubt.REFUTED:
+    if doubt is Doubt.REFUTED:
         return words("low result, not repeated by the second test")
     return words("below the package's maximum (for information)") if up_to else words("below the contract")
 

@@ -87,6 +87,26 @@ def test_a_bad_result_is_unconfirmed_until_a_second_test_agrees():
         assert book.need(LINE, FARS, RULES, START + HOUR).retest == ""  # nor is a retest retested
 
 
+def test_each_direction_is_confirmed_by_itself():
+    """What only the retest found bad was not tested twice, and what the retest refuted is not confirmed by the other
+    direction."""
+    slow_up = Half("ok", "", True, 50e6, 80e6)
+    book = Book([held("1", START), held("2", START + 10 * MINUTE, kind=Kind.RETEST, of="1")])
+    measured(book, "1", BAD)
+    measured(book, "2", {"down": BAD["down"], "up": slow_up})
+    first, second = book.held["1"], book.held["2"]
+    assert (first.doubt_of("down"), first.doubt_of("up")) == (Doubt.CONFIRMED, Doubt.NONE)
+    assert (second.doubt_of("down"), second.doubt_of("up")) == (Doubt.CONFIRMED, Doubt.UNCONFIRMED)
+    book = Book([held("1", START), held("2", START + 10 * MINUTE, kind=Kind.RETEST, of="1")])
+    measured(book, "1", {"down": BAD["down"], "up": slow_up})
+    measured(book, "2", {"up": slow_up, "down": GOOD["down"]})
+    first = book.held["1"]
+    assert (first.doubt_of("down"), first.doubt_of("up")) == (Doubt.REFUTED, Doubt.CONFIRMED)
+    assert first.doubt is Doubt.CONFIRMED
+    again = measured(book, "2", {"up": slow_up, "down": GOOD["down"]})
+    assert (again.doubt_of("up"), book.tested("1", "up", slow_up, first.at)) == (Doubt.CONFIRMED, [])
+
+
 def test_limited_or_nearly_good_is_not_bad():
     book = Book([held("1", START), held("2", START + HOUR)])
     assert measured(book, "1", {"down": Half("ok", "", True, 190e6, 200e6)}).doubt is Doubt.NONE
