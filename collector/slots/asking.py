@@ -5,7 +5,7 @@ from collector.lending import NotNow, check_quiet, responder_for
 from collector.slots.book import Book
 from collector.slots.held import OPEN, Held, Kind, State, half_of
 from collector.slots.places import World
-from collector.slots.rules import LENGTH, TO_BEGIN, Far, Line, month_of, reserved, wanted
+from collector.slots.rules import LENGTH, TO_BEGIN, Far, Line, Wanted, month_of, reserved, wanted
 from collector.store import Landed, Source
 from wire.clock import SECOND, Instant
 from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id
@@ -49,15 +49,20 @@ def judge_slot(
 def judge_asked(
     book: Book, inventory: Inventory, here: World, source: Source, request: LeaseRequest, now: Instant
 ) -> tuple[Lease, list[Held]]:
-    """The lease for a test that somebody asks for now; it becomes a slot of its own. Raises :class:`NotNow`."""
+    """The lease for a test that somebody asks for now; it becomes a slot of its own. A site that has no link in the
+    inventory has no contract to claim against: it may use all that the responder has. Raises :class:`NotNow`."""
     place = responder_for(inventory, source.site, request.responder)
-    line, far = _place(here, source, place.id)
-    terms = _terms(line)
+    listed = inventory.sites.get(source.site)
+    if listed is not None and not listed.links and place.id in here.fars:
+        line, far, terms = Line(source.site, source.link, source.agent, None), here.fars[place.id], None
+    else:
+        line, far = _place(here, source, place.id)
+        terms = _terms(line)
     if book.spent(line.site, month_of(now, here.rules.zone)) + book.cost(line) > here.rules.budget:
         raise NotNow(NoLease.BUDGET_SPENT, f"{line.site}: the month's {here.rules.budget / 1e9:g} GB are used up")
     end = now + LENGTH
     check_quiet(inventory, source.site, place, Load.FULL, now, end)
-    rates = reserved(terms, far)
+    rates = reserved(terms, far) if terms is not None else Wanted(far.down, far.up)
     _check_free(book, line, far, now, end, rates)
     slot = Held(
         id=new_id(), site=line.site, link=line.link, agent=source.agent, responder=far.id, kind=Kind.ASKED,
@@ -103,10 +108,13 @@ def _asked_at(book: Book, source: Source, at: Instant) -> Held | None:
     return max(fitting, key=lambda slot: slot.start, default=None)
 
 
-def lease_for(identity: str, source: Source, far: Far, terms: ContractTerms, now: Instant, expires: Instant) -> Lease:
-    """A lease for one test of that contract. It allows what the line may deliver, whatever the responder has: what it
-    has is the responder's to cap, and to say so."""
-    rates = wanted(terms)
+def lease_for(
+    identity: str, source: Source, far: Far, terms: ContractTerms | None, now: Instant, expires: Instant
+) -> Lease:
+    """A lease for one test of that contract, or where there is none to claim against, of what the responder has. It
+    allows what the line may deliver, whatever the responder has: what it has is the responder's to cap, and to say so.
+    """
+    rates = wanted(terms) if terms is not None else Wanted(far.down, far.up)
     return Lease(
         id=identity, purpose=Purpose.THROUGHPUT, responder=far.id, site=source.site, link=source.link, issued=now,
         expires=expires, down=rates.down, up=rates.up, seconds=SECONDS,

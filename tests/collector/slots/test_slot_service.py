@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from collector.lending import NotNow
+from collector.localtime import bangkok
 from collector.problems import Refused
 from collector.services import Services
 from collector.slots.api import month_asked
@@ -260,6 +261,39 @@ async def test_a_test_asked_for_now_is_a_slot_too(tmp_path: Path) -> None:
         assert (await lease(other, purpose=Purpose.LIGHT)).status == 200  # what is done gives its room back
         await agent.post(evidence(record("", now() + HOUR, "down", values={})))
         assert slots.book.held[slot.id].results["down"].contract == 200e6  # none of its own time
+
+
+async def test_a_site_without_a_link_is_tested_at_the_responders_capacity(tmp_path: Path) -> None:
+    """There is no contract to claim anything against, and the same rules hold."""
+    async with collecting(tmp_path) as collector:
+        services, now = collector.services, collector.now
+        inventory = services.inventory
+        bare = msgspec.structs.replace(inventory.sites["na-yung"], id="this-machine", links=[])
+        sites = inventory.sites | {"this-machine": bare}
+        services.inventory = msgspec.structs.replace(inventory, sites=sites)
+        agent = await collector.agent("this-machine")
+        book, far = services.slots.book, services.slots.world(now()).fars["hall"]
+        mine = (await lease(agent)).json["lease"]
+        assert (mine["down"], mine["up"]) == (far.down, far.up)
+        slot = book.held[mine["id"]]
+        assert (slot.kind, slot.place, slot.down, slot.up) == (Kind.ASKED, ("this-machine", ""), far.down, far.up)
+        room = await collector.agent("this-machine", Role.ROOM)
+        assert (await lease(room)).problem["field"] == "link_in_use"
+        other = await collector.agent("ban-phue", link="fibre")
+        assert (await lease(other)).problem["field"] == "responder_busy"
+        now.forward(4)
+        plain = {"throughput": 9e8}
+        await agent.post(evidence(record("", now(), "down", values=plain), record("", now(), "up", values=plain)))
+        assert (book.held[slot.id].state, book.held[slot.id].doubt) == (State.DONE, Doubt.NONE)
+        assert (await lease(agent)).status == 200
+        assert (await lease(agent, slot=NOBODY)).problem["field"] == "no_slot"
+        meeting = next(iter(inventory.meetings.values()))
+        soon = bangkok(now() + HOUR).replace(tzinfo=None)
+        held = msgspec.structs.replace(
+            meeting, sites=["this-machine"], start=soon, doors=None, end=None, repeat=[], rehearsals=[]
+        )
+        services.inventory = msgspec.structs.replace(services.inventory, meetings={"m": held})
+        assert (await lease(agent)).problem["field"] == "quiet_time"
 
 
 async def test_light_tests_keep_slots_away_until_they_are_over(tmp_path: Path) -> None:
