@@ -127,7 +127,7 @@ class Daemon:
 
     def _prepare(self, name: str, made: Any) -> Any:
         """A probe as this machine needs it: how the whole link's traffic is counted stands in its own settings."""
-        if name == "throughput":
+        if name in ("throughput", "utilisation"):
             made.inline = self._own.router.counters == "this-machine"
             made.ask = lambda: counters_of(self._own.router, self._directory.addresses.get("gateway", ""))
         return made

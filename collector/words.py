@@ -118,6 +118,10 @@ PROBES: dict[str, str] = {
     "ntp": _("Clock"),
     "host": _("Measuring machine"),
     "link": _("Link watched second by second"),
+    "stamp": _("Loss and delay each way, all day"),
+    "call": _("Call test"),
+    "throughput": _("Throughput test"),
+    "utilisation": _("Use of the link"),
 }
 
 TARGETS: dict[str, str] = {

@@ -47,9 +47,10 @@ def agent_settings(
         links = ", ".join(one.id for one in place.links) or "none: the site has no link"
         raise NoSuchPlace(f"link: found {link!r}, expected one of {links}")
     role = Role(role)
+    terms = terms_of(inventory, site, link, now)
     assignments = [
         *own_targets(inventory, evidence=bool(link) and role is not Role.ROOM),
-        *link_assignments(inventory, site, evidence=bool(link) and role is not Role.ROOM),
+        *link_assignments(inventory, site, evidence=bool(link) and role is not Role.ROOM, terms=terms),
         *(one for platform in inventory.platforms.values() for one in of_platform(platform, inventory.cadence)),
     ]
     bare = AgentSettings(
@@ -64,7 +65,7 @@ def agent_settings(
         quiet=QuietRules(microseconds(inventory.quiet.before_doors), microseconds(inventory.quiet.after_end)),
         vantages=sorted(vantages),
         responders=[responder_at(one) for one in responders_of(inventory, site)],
-        contract=terms_of(inventory, site, link, now),
+        contract=terms,
         own_schedule=own_schedule(inventory, place) if link else None,
     )
     return msgspec.structs.replace(bare, revision=revision_of(bare))

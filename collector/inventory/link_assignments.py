@@ -72,7 +72,14 @@ def _since_midnight(time: dt.time) -> dt.timedelta:
     return dt.timedelta(hours=time.hour, minutes=time.minute)
 
 
-def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list[Assignment]:
+def _utilisation(terms: ContractTerms | None) -> Assignment:
+    shares = {"download": terms.download, "upload": terms.upload} if terms else {}
+    return Assignment(probe="utilisation", target="link", settings=shares)
+
+
+def link_assignments(
+    inventory: Inventory, site: str, *, evidence: bool, terms: ContractTerms | None = None
+) -> list[Assignment]:
     """What watches the link all day, for an agent that stands at it (``evidence``), and the calls of the meetings."""
     calls = call_assignments(inventory, site, evidence=evidence)
     if not evidence:
@@ -82,7 +89,7 @@ def link_assignments(inventory: Inventory, site: str, *, evidence: bool) -> list
         "responders": [{"id": one.id, "host": one.host or "@collector"} for one in responders_of(inventory, site)],
     }
     link = Assignment(probe="link", target="link", evidence=True, settings=watched)
-    return [link, *stamp_assignments(inventory, site), *calls]
+    return [link, _utilisation(terms), *stamp_assignments(inventory, site), *calls]
 
 
 def stamp_assignments(inventory: Inventory, site: str) -> list[Assignment]:
