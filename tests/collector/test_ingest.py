@@ -26,6 +26,7 @@ from wire.clock import HOUR, MINUTE, SECOND
 from wire.observation import Note, Window
 from wire.orders import OrderAnswer, OrderStatus
 from wire.reasons import Event, Outcome
+from wire.version import PROTOCOL
 
 
 async def test_a_batch_is_stored_once_and_told_so_twice(tmp_path: Path) -> None:
@@ -126,9 +127,9 @@ async def test_headers_are_judged_first(
             b'{"protocol":"2.0","clock":{"boot":"b","boottime":1,"wall":1}}',
             426,
             "protocol",
-            "protocol: found '2.0', expected 1.x such as 1.0; update the older of the two sides",
+            "protocol: found '2.0', expected 1.x such as 1.1; update the older of the two sides",
         ),
-        (b'{"protocol":"2.0","shape":"other"}', 426, "protocol", "protocol: found '2.0', expected 1.x such as 1.0"),
+        (b'{"protocol":"2.0","shape":"other"}', 426, "protocol", "protocol: found '2.0', expected 1.x such as 1.1"),
         (b'{"protocol":"one","clock":{"boot":"b","boottime":1,"wall":1}}', 426, "protocol", "found 'one', expected"),
     ],
 )
@@ -142,7 +143,7 @@ async def test_a_body_that_is_no_envelope_is_refused_with_the_place(
         assert refused.problem.get("field", "") == field
         assert detail in refused.problem["detail"]
         if status == 426:
-            assert refused.headers["Upgrade"] == "phrom/1.0"
+            assert refused.headers["Upgrade"] == f"phrom/{PROTOCOL}"
         assert (await agent.post()).status == 200
 
 

@@ -115,6 +115,6 @@ async def _evaluated(head: Served) -> None:
             if all(rule["health"] != "unknown" for rule in rules):
                 break
             await asyncio.sleep(0.1)
-    assert len(rules) == 6
+    assert len(rules) == 7
     assert {rule["health"] for rule in rules} == {"ok"}, rules
     assert {rule.get("state", "inactive") for rule in rules} == {"inactive"}, rules
