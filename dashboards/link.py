@@ -7,6 +7,7 @@ HERE = 'site="$site",link=~"$link"'
 TESTS = f'probe="throughput",{HERE}'
 STAMP = f'probe="stamp",{HERE}'
 CALL = f'probe="call",{HERE}'
+USE = f'probe="utilisation",{HERE}'
 SPARSE = "2d"
 """Tests are hours apart; what one found stands until the next."""
 WAYS = (("down", "ดาวน์โหลด · Download"), ("up", "อัปโหลด · Upload"))
@@ -178,6 +179,16 @@ def _calls() -> list[Panel]:
         ),
         parts.lines(
             Words(
+                "การใช้วงจร · Use of the link",
+                "สัดส่วนของสัญญาที่ทั้งหน่วยใช้อยู่ ตามที่เราเตอร์นับ · Share of the contract in use by the whole site, as the "
+                "router counted.",
+            ),
+            parts.RATIO,
+            query(_used("down"), "{{link}} ดาวน์โหลด · down"),
+            query(_used("up"), "{{link}} อัปโหลด · up", "B"),
+        ),
+        parts.lines(
+            Words(
                 "ข้อมูลที่ใช้ทดสอบ · What tests cost",
                 "ปริมาณข้อมูลของการทดสอบแต่ละครั้ง · Bytes of each test.",
             ),
@@ -186,6 +197,9 @@ def _calls() -> list[Panel]:
                 f"max by (engine, direction) (last_over_time(phrom_test_bytes{{{HERE}}}[$__rate_interval]))",
                 "{{engine}} {{direction}}",
             ),
-            span=parts.WHOLE,
         ),
     ]
+
+
+def _used(way: str) -> str:
+    return f"max by (link) (max_over_time(phrom_utilisation_{way}_ratio{{{USE}}}[$__rate_interval]))"

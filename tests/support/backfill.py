@@ -168,6 +168,8 @@ def synthetic_link(made: Backfilled, source: Source, hours: int, seed: int) -> I
             values={"mos": 4.3},
             durations={"rtt": delays, "delay_variation_up": delays, "delay_variation_down": delays},
         )
+        used = {"utilisation_down": chance.random(), "utilisation_up": chance.random()}
+        yield made.window(source, "utilisation", "link", end, values=used)
         if minute % 60 == 17:
             for direction, contract in (("down", 200e6), ("up", 80e6)):
                 yield _test(made, source, end, direction, contract * chance.uniform(0.9, 1.0), contract, minute > 100)
