@@ -2,6 +2,7 @@
 test at a time and says nothing of what limits it."""
 
 import asyncio
+import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from agent.clock import boottime
 from agent.probe import Result
 from agent.probes.throughput.engine import Direction, Progress, Terms
-from agent.probes.throughput.tools import Said, ToolFailed, ToolMissing, said
+from agent.probes.throughput.tools import Said, ToolFailed, ToolMissing, over_at, said
 from wire.histogram import Histogram
 from wire.lease import Purpose
 from wire.reasons import Limit, Outcome, Reason
@@ -45,13 +46,17 @@ class Iperf3Refused(ValueError):
     """iperf3 said why it did not measure."""
 
 
+class LeaseOver(Exception):
+    """What is left of the lease is too short for a direction."""
+
+
 class Iperf3Unreadable(ValueError):
     """Its output is not what iperf3 3.x writes."""
 
 
 def read(output: bytes) -> Reading:
-    """Reads ``iperf3 --json``, which exits with 0 even where it failed; raises :class:`Iperf3Refused` with its words, or
-    :class:`Iperf3Unreadable`."""
+    """Reads ``iperf3 --json``, which exits with 0 even where it failed; raises :class:`Iperf3Refused` with its words,
+    or :class:`Iperf3Unreadable`."""
     try:
         found = msgspec.json.decode(output, type=dict[str, Any])
         if "error" in found:
@@ -92,10 +97,10 @@ class Iperf3:
 
     async def run(self, terms: Terms) -> list[Result]:
         """As :class:`agent.probes.throughput.engine.Engine` says. The lease is the permission to fill the link now."""
-        await terms.leases.borrow(Purpose.THROUGHPUT, terms.responder.id, slot=terms.slot)
-        return [await self._one(terms, direction) for direction in terms.directions]
+        until = over_at(await terms.leases.borrow(Purpose.THROUGHPUT, terms.responder.id, slot=terms.slot))
+        return [await self._one(terms, direction, until) for direction in terms.directions]
 
-    async def _one(self, terms: Terms, direction: Direction) -> Result:
+    async def _one(self, terms: Terms, direction: Direction, until: float) -> Result:
         words = [
             self.program, "--client", terms.responder.host, "--port", str(self.port), "--json",
             "--parallel", str(STREAMS), "--time", str(self.seconds), "--omit", str(OMITTED),
@@ -104,7 +109,7 @@ class Iperf3:
         start = boottime()
         terms.progress(Progress(self.name, direction, 0.0, 0.0))
         try:
-            reading = await self._measured(words)
+            reading = await self._measured(words, until)
         except ToolMissing as missing:
             return _not_measured(direction, start, Outcome.ERROR, Reason.TOOL_MISSING, str(missing))
         except Iperf3Refused as refused:
@@ -113,14 +118,19 @@ class Iperf3:
                 (Outcome.SKIPPED, Reason.RESPONDER_BUSY) if busy else (Outcome.FAILED, Reason.RESPONDER_SILENT)
             )
             return _not_measured(direction, start, outcome, reason, str(refused))
+        except LeaseOver as over:
+            return _not_measured(direction, start, Outcome.SKIPPED, Reason.NO_LEASE, str(over))
         except (ToolFailed, Iperf3Unreadable) as failure:
             return _not_measured(direction, start, Outcome.ERROR, Reason.TOOL_FAILED, str(failure))
         terms.progress(Progress(self.name, direction, 1.0, reading.ip))
         return _result(direction, start, reading)
 
-    async def _measured(self, words: list[str]) -> Reading:
+    async def _measured(self, words: list[str], until: float) -> Reading:
         for wait in (*BUSY_WAITS, None):
-            found: Said = await said(words, self.seconds + OMITTED + GRACE, package="iperf3")
+            left, needs = until - time.monotonic(), self.seconds + OMITTED
+            if left < needs:
+                raise LeaseOver(f"{max(0.0, left):.0f} s are left of the lease, expected {needs} for a direction")
+            found: Said = await said(words, min(needs + GRACE, left), package="iperf3")
             try:
                 return read(found.output or found.complaint.encode())
             except Iperf3Refused as refused:

@@ -6,6 +6,7 @@ speed above 300 Mbit/s (sivel/speedtest-cli #730, #649)."""
 import importlib.util
 import shutil
 import sys
+import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from agent.clock import boottime
 from agent.probe import Result
 from agent.probes.throughput.engine import Direction, Progress, Terms
-from agent.probes.throughput.tools import Said, ToolFailed, ToolMissing, said
+from agent.probes.throughput.tools import Said, ToolFailed, ToolMissing, over_at, said
 from wire.histogram import Histogram
 from wire.lease import Purpose
 from wire.reasons import Limit, Outcome, Reason
@@ -21,7 +22,7 @@ from wire.reasons import Limit, Outcome, Reason
 PROGRAM = "speedtest-cli"
 PACKAGE = "pip install 'phrom[crosscheck]'"
 WITHIN = 90.0
-"""Seconds: choosing a server, ten each way, and slack."""
+"""Seconds: choosing a server, ten each way, and slack; no longer than the lease, which is shorter as a rule."""
 ON_THE_LINE = 1500 / 1448
 """IP-layer bytes for each byte of payload in full segments: 1500 of MTU less 40 of headers and 12 of time stamps."""
 _FORBIDDEN = ("403", "429", "Forbidden", "Too Many Requests")
@@ -88,14 +89,15 @@ class Speedtest:
 
     async def run(self, terms: Terms) -> list[Result]:
         """As :class:`agent.probes.throughput.engine.Engine` says. The lease is the permission to fill the link now."""
-        await terms.leases.borrow(Purpose.THROUGHPUT, terms.responder.id, slot=terms.slot)
+        until = over_at(await terms.leases.borrow(Purpose.THROUGHPUT, terms.responder.id, slot=terms.slot))
         start = boottime()
         first, *_ = terms.directions
         terms.progress(Progress(self.name, first, 0.0, 0.0))
         skip = [f"--no-{word}" for way, word in (("down", "download"), ("up", "upload")) if way not in terms.directions]
         try:
             words = self.words or program()
-            ran = await said([*words, "--json", *skip], WITHIN, package=PACKAGE, environment=self.environment)
+            within = min(WITHIN, max(0.0, until - time.monotonic()))
+            ran = await said([*words, "--json", *skip], within, package=PACKAGE, environment=self.environment)
             if ran.code:
                 return [_not_measured(way, start, *_why(ran)) for way in terms.directions]
             reading = read(ran.output)

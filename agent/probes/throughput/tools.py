@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from wire.clock import SECOND
+from wire.lease import Grant
 
 LARGEST_OUTPUT = 8 * 1024 * 1024
 """Bytes; iperf3 writes some 300 for each stream and interval."""
@@ -26,6 +30,12 @@ class Said(NamedTuple):
     output: bytes
     complaint: str
     """The last line of its standard error, for people; cut to 300 characters."""
+
+
+def over_at(grant: Grant) -> float:
+    """When a lease granted just now is over, on ``time.monotonic``: a foreign program does not know of leases, and what
+    follows may be another's test or quiet time."""
+    return time.monotonic() + (grant.lease.expires - grant.lease.issued) / SECOND
 
 
 async def said(

@@ -21,6 +21,7 @@ from agent.probes.throughput.iperf3 import Iperf3, Iperf3Refused, Iperf3Unreadab
 from agent.probes.throughput.speedtest import Speedtest, SpeedtestUnreadable
 from agent.probes.throughput.tools import ToolFailed, ToolMissing, said
 from tests.support.fake_speedtest import fake_speedtest
+from wire.clock import SECOND
 from wire.lease import Grant, Lease, Purpose
 from wire.reasons import Limit, Outcome, Reason
 from wire.settings import ResponderAt
@@ -31,15 +32,16 @@ HERE = ResponderAt(id="hall", host="127.0.0.1")
 class Lender:
     """Grants everything, or refuses everything."""
 
-    def __init__(self, refusal: LeaseRefused | None = None) -> None:
+    def __init__(self, refusal: LeaseRefused | None = None, lasts: float = 60.0) -> None:
         self.refusal = refusal
+        self.expires = round(lasts * SECOND)
         self.asked: list[tuple[Purpose, str, str]] = []
 
     async def borrow(self, purpose: Purpose, responder: str = "", *, slot: str = "", profile: str = "") -> Grant:
         self.asked.append((purpose, responder, slot))
         if self.refusal:
             raise self.refusal
-        lease = Lease(id="0" * 16, purpose=purpose, responder=responder, site="phen", issued=0, expires=1)
+        lease = Lease(id="0" * 16, purpose=purpose, responder=responder, site="phen", issued=0, expires=self.expires)
         return Grant(lease=lease, token="", key="")
 
 
@@ -97,6 +99,21 @@ async def test_iperf3_measures_both_ways_and_is_no_evidence(iperf: IperfServer) 
         assert one.end > one.start
     assert "retransmitted" in up.counts
     assert [(one.direction, one.share) for one in seen] == [("down", 0), ("down", 1), ("up", 0), ("up", 1)]
+
+
+@pytest.mark.tool("iperf3")
+async def test_iperf3_never_outlives_its_lease(iperf: IperfServer) -> None:
+    """What follows may be another's test or quiet time."""
+    down, up = await Iperf3(port=iperf.port, seconds=1).run(terms(Lender(lasts=3.5)))
+    assert (down.outcome, up.outcome, up.reason) == (Outcome.OK, Outcome.SKIPPED, Reason.NO_LEASE)
+    assert up.facts["detail"].endswith("s are left of the lease, expected 2 for a direction")
+
+
+async def test_speedtest_never_outlives_its_lease() -> None:
+    engine = Speedtest([sys.executable, "-c", "import time; time.sleep(20)"])
+    results = await engine.run(terms(Lender(lasts=0.2)))
+    assert {(one.outcome, one.reason) for one in results} == {(Outcome.ERROR, Reason.TOOL_FAILED)}
+    assert "it was stopped" in results[0].facts["detail"]
 
 
 @pytest.mark.tool("iperf3")
