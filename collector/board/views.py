@@ -204,7 +204,7 @@ def groups(
             platforms.setdefault(one.key.platform, []).append(one)
         else:
             (machine if one.key.probe in ("host", "ntp") else link).append(one)
-    found = [(words("Link"), link)]
+    found = [(words("What is measured of the link"), link)]
     found.extend((words.place("", platform), rows) for platform, rows in platforms.items())
     found.append((words("Measuring machine"), machine))
     return [Group(title, [_series_row(one, days, charts, words, now) for one in rows]) for title, rows in found if rows]

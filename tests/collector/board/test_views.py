@@ -5,6 +5,7 @@ from collector.board.views import (
     Words,
     board_rows,
     fault_lines,
+    groups,
     milliseconds,
     nearest_first,
     summary_text,
@@ -132,3 +133,10 @@ def test_a_day_in_words_counts_the_lost_as_beyond_every_limit():
     assert summary_text(day, THAI) == "ค่ากลาง 20.0 ms · สูญหายร้อยละ 10.00 · ขัดข้อง 1 ครั้ง จากการวัด 10 ครั้ง"
     fine = Day(Histogram.of([20 * MS] * 100), windows=10, failed=0)
     assert summary_text(fine, ENGLISH) == "median 20.0 ms · 95 % within 20.0 ms · failed in 0 of 10 measurements"
+
+
+def test_the_table_of_a_links_measurements_is_not_called_as_its_history_is():
+    picture = heard("na-yung", window()).site("na-yung", NOW)
+    assert [one.title for one in groups(picture, {}, {}, ENGLISH, NOW)] == ["What is measured of the link"]
+    assert [one.title for one in groups(picture, {}, {}, THAI, NOW)] == ["รายการที่วัดของวงจร"]
+    assert ENGLISH("Link") not in {one.title for one in groups(picture, {}, {}, ENGLISH, NOW)}
