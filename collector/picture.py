@@ -133,6 +133,10 @@ class Expected(NamedTuple):
     platform: str
 
 
+Place = tuple[str, str]
+"""Link and role."""
+
+
 @dataclass(frozen=True, slots=True)
 class SitePicture:
     """What the board shows of one site."""
@@ -238,14 +242,19 @@ class Picture:
         for key, window, end, since in await store.read(_newest):
             self.saw(key, window, end, since)
 
-    def site(self, site: str, now: Instant, expected: Iterable[Expected] | None = None) -> SitePicture:
-        """The picture of one site. ``expected`` names what its settings assign; without it all seen series count."""
+    def site(
+        self, site: str, now: Instant, expected: Iterable[Expected] | Mapping[Place, Iterable[Expected]] | None = None
+    ) -> SitePicture:
+        """The picture of one site. ``expected`` names what its settings assign, of each place its own or of all alike;
+        without it all seen series count. A place that is expected and has no agent is measured by nobody."""
         agents = tuple(self._agents.get(site, {}).values())
         series = tuple(self._series.get(site, {}).values())
         wanted = None
         if expected is not None:
-            wanted = set(expected)
-            series = tuple(one for one in series if _expected(one.key) in wanted)
+            here = {(agent.source.link, agent.source.role) for agent in agents}
+            told = expected if isinstance(expected, Mapping) else dict.fromkeys(here, tuple(expected))
+            wanted = {place: frozenset(some) for place, some in told.items()}
+            series = tuple(one for one in series if _expected(one.key) in wanted.get(_place(one.key), ()))
         return _assess(site, agents, series, wanted, now)
 
     def sites(self) -> list[str]:
@@ -257,7 +266,7 @@ def _assess(
     site: str,
     agents: tuple[AgentNow, ...],
     series: tuple[SeriesNow, ...],
-    wanted: set[Expected] | None,
+    wanted: Mapping[Place, frozenset[Expected]] | None,
     now: Instant,
 ) -> SitePicture:
     heard = max((agent.heard for agent in agents), default=None)
@@ -300,7 +309,7 @@ def _doubts(
     agents: tuple[AgentNow, ...],
     places: set[tuple[str, str]],
     series: tuple[SeriesNow, ...],
-    wanted: set[Expected] | None,
+    wanted: Mapping[Place, frozenset[Expected]] | None,
     now: Instant,
 ) -> tuple[tuple[Doubt, Expected], ...]:
     doubts: list[tuple[Doubt, Expected]] = []
@@ -323,7 +332,13 @@ def _doubts(
             doubts.append((Doubt.LINK_UNDECIDED, name))
         elif one.lossy and not one.failing and not one.key.platform and (not _is_anchor(one) or lossy_anchors > 1):
             doubts.append((Doubt.LOSSY, name))  # one anchor alone may be busy; two are the path
-    missing = {name for name in wanted or () for place in places if (*place, name) not in seen}
+    away = {(agent.source.link, agent.source.role) for agent in agents} - places
+    missing = {
+        name
+        for place, names in (wanted or {}).items()
+        for name in names
+        if place not in away and (*place, name) not in seen
+    }
     doubts.extend((Doubt.NOT_MEASURED_YET, name) for name in sorted(missing))
     return tuple(doubts)
 
@@ -362,6 +377,10 @@ def _run_start(past: query.Columns, outcome: Outcome, since: Instant) -> Instant
 
 def _key(source: Source, one: Window | Change) -> SeriesKey:
     return SeriesKey(source.site, source.link, source.role, one.probe, one.target, one.platform)
+
+
+def _place(key: SeriesKey) -> Place:
+    return key.link, key.role
 
 
 def _expected(key: SeriesKey) -> Expected:

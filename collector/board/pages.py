@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -18,8 +19,9 @@ from collector.board.views import Day, Words, board_rows, facts, fault_lines, gr
 from collector.gate import ANYONE, PERSON, Route
 from collector.inventory import Inventory, Site, occurrences
 from collector.inventory.files import contract_on
+from collector.link_history.shapes import PROBE, TARGET
 from collector.localtime import age_text, bangkok, clock_text, date_text
-from collector.picture import Expected, SitePicture, State
+from collector.picture import Expected, Place, SitePicture, State
 from collector.services import Services
 from collector.slots.view import parts
 from collector.store import Source, query
@@ -27,7 +29,7 @@ from collector.words import STATES
 from wire.clock import DAY, Instant
 from wire.histogram import Histogram, merge
 from wire.reasons import Outcome
-from wire.settings import AgentSettings
+from wire.settings import AgentSettings, Role
 
 _TYPES = {
     ".css": "text/css",
@@ -81,8 +83,15 @@ def picture_of(services: Services, site: str, now: Instant) -> SitePicture:
     seen = services.picture.site(site, now)
     if not seen.agents or site not in services.inventory.sites:
         return seen
-    expected = {one for agent in seen.agents for one in _expected(services, agent.source, now)}
-    return services.picture.site(site, now, expected)
+    expected = {(agent.source.link, agent.source.role): _expected(services, agent.source, now) for agent in seen.agents}
+    return services.picture.site(site, now, unwatched(services.inventory.sites[site], expected) | expected)
+
+
+def unwatched(site: Site, expected: Iterable[Place]) -> dict[Place, tuple[Expected, ...]]:
+    """The links that nobody watches at a site where another is: it is not well as long as nothing is known of them."""
+    watching = {link for link, role in expected if role != Role.ROOM}
+    unseen = [link.id for link in site.links if watching and link.id not in watching]
+    return {(link, Role.LINK.value): (Expected(PROBE, TARGET, ""),) for link in unseen}
 
 
 def _expected(services: Services, source: Source, now: Instant) -> tuple[Expected, ...]:

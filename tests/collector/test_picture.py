@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.board.pages import unwatched
+from collector.inventory.model import Link, Name, Site
 from collector.picture import FIRST_GAP, GRACE, SILENT_AFTER, Doubt, Expected, Picture, State
 from collector.store.shapes import Landed, Source
 from wire.clock import MINUTE, SECOND, Corrected
@@ -14,6 +16,7 @@ from wire.reasons import Outcome, Reason
 NOW = 1_763_690_000 * SECOND
 BOX = Source("a-1", "na-yung", "na-yung-1", "link")
 GATEWAY = Expected("icmp", "gateway", "")
+LINK = Link(id="na-yung-1", circuit="EXAMPLE-1", provider="NT", contact="desk", contracts=[])
 ZOOM = Expected("http", "zoom.web", "zoom")
 
 
@@ -190,6 +193,30 @@ def test_each_agent_must_have_measured_what_is_expected():
     picture.heard(Source("a-2", "na-yung", "", "room"), NOW)
     found = picture.site("na-yung", NOW, [GATEWAY])
     assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.NOT_MEASURED_YET, GATEWAY),))
+
+
+def test_of_each_place_is_expected_what_its_own_agents_are_told():
+    """A notebook in the room watches no link, and does not keep its site from green while it is open."""
+    watched, room = Expected("stamp", "hall", ""), Source("a-2", "na-yung", "", "room")
+    picture = seen(landed(NOW, window()), landed(NOW, window(watched)))
+    picture.heard(room, NOW)
+    picture.landed([landed(NOW, window())._replace(source=room)])
+    told = {(BOX.link, "link"): [GATEWAY, watched], ("", "room"): [GATEWAY]}
+    assert picture.site("na-yung", NOW, told).state is State.OK
+    told = {(BOX.link, "link"): [GATEWAY, watched, ZOOM], ("", "room"): [GATEWAY, ZOOM]}
+    found = picture.site("na-yung", NOW, told)
+    assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.NOT_MEASURED_YET, ZOOM),))
+
+
+def test_a_link_that_nobody_watches_keeps_its_site_from_green():
+    site = Site(id="na-yung", name=Name(th="นายูง"), links=[LINK, msgspec.structs.replace(LINK, id="second")])
+    watched = Expected("link", "link", "")
+    assert unwatched(site, [("", "room")]) == {}, "nobody watches any of them yet"
+    assert unwatched(site, [(LINK.id, "both"), ("second", "link")]) == {}
+    told = unwatched(site, [(LINK.id, "link")]) | {(LINK.id, "link"): (GATEWAY,)}
+    assert told[("second", "link")] == (watched,)
+    found = seen(landed(NOW, window())).site("na-yung", NOW, told)
+    assert (found.state, found.doubts) == (State.UNKNOWN, ((Doubt.NOT_MEASURED_YET, watched),))
 
 
 def test_what_a_retired_agent_of_another_link_measured_is_past():
