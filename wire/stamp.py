@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Iterable
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import NamedTuple
 
 PLAIN = 44
@@ -18,6 +19,9 @@ AUTHENTICATED = 112
 """Bytes of an authenticated packet, both ways (section 4.2.2, 4.3.2)."""
 HMAC_BYTES = 16
 _COVERED = AUTHENTICATED - HMAC_BYTES
+_BLOCK = 64
+"""Bytes of SHA-256's block."""
+_INNER, _OUTER = (bytes(one ^ pad for one in range(256)) for pad in (0x36, 0x5C))
 
 _NS = 1_000_000_000
 _TO_1970 = 2_208_988_800
@@ -196,17 +200,32 @@ def sender_time_of(raw: bytes, *, authenticated: bool) -> bytes:
     return raw[at : at + 8]
 
 
+@lru_cache(maxsize=1024)
+def _keyed(key: bytes) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """HMAC's inner and outer hash, begun with the key."""
+    block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+
+
+def _hmac(key: bytes, body: bytes) -> bytes:
+    """HMAC-SHA-256 (RFC 2104), truncated. By hand because :func:`hmac.digest` sets up OpenSSL's for each
+    packet: at ten a second, where no cache holds its code from one to the next, it takes three times as long."""
+    began, ends = _keyed(key)
+    inner, outer = began.copy(), ends.copy()
+    inner.update(body)
+    outer.update(inner.digest())
+    return outer.digest()[:HMAC_BYTES]
+
+
 def _signed(body: bytes, key: bytes | None) -> bytes:
-    return body if key is None else body + hmac.digest(key, body, hashlib.sha256)[:HMAC_BYTES]
+    return body if key is None else body + _hmac(key, body)
 
 
 def _checked(raw: bytes, key: bytes | None) -> bytes:
     if len(raw) < length_of(key):
         raise TooShort(f"STAMP packet: found {len(raw)} bytes, expected at least {length_of(key)}")
-    if key is not None:
-        right = hmac.digest(key, raw[:_COVERED], hashlib.sha256)[:HMAC_BYTES]
-        if not hmac.compare_digest(right, raw[_COVERED:AUTHENTICATED]):
-            raise BadHmac("STAMP packet: its HMAC is not by this session's key")
+    if key is not None and not hmac.compare_digest(_hmac(key, raw[:_COVERED]), raw[_COVERED:AUTHENTICATED]):
+        raise BadHmac("STAMP packet: its HMAC is not by this session's key")
     return raw
 
 
