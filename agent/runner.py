@@ -11,7 +11,7 @@ from agent.clock import Clock, Slept, Stepped
 from agent.directory import Directory, references
 from agent.measuring import Measuring, Ready, Records, Seen, Where
 from agent.probe import Finding, Leases, NoLeases, error, load, skipped
-from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle
+from agent.schedule import Due, Plan, chained, first, following, hindrance, plan, settle, sooner
 from agent.vantage import Vantage
 from agent.watching import Around, Watching
 from wire.batch import StreamName
@@ -254,8 +254,10 @@ class Runner:
                 job.until = job.until if settled == due else 0
                 due = settled
             elif not job.ended:
-                await self._run_due(ready, job, cadence, due)
+                ran = await self._run_due(ready, job, cadence, due)
                 due = following(cadence, due, self._now_utc())
+                if ran is not None:
+                    due = sooner(cadence, due, self._now_utc(), ran.outcome, ran.reason)
         if job.windows:
             await asyncio.wait(job.windows, timeout=STOPPING)
 
@@ -266,17 +268,18 @@ class Runner:
             await self._watching.run(ready, ready.info.window if own is None else own)
             await self._until(self._now_utc() + round(BROKEN * SECOND), job)
 
-    async def _run_due(self, ready: Ready | Finding, job: _Job, cadence: Plan, due: Due) -> None:
+    async def _run_due(self, ready: Ready | Finding, job: _Job, cadence: Plan, due: Due) -> Window | None:
         if not isinstance(ready, Ready):
             await self.measuring.keep(self.measuring.state(job.assignment, ready))
         elif not cadence.continuous:
-            await self._once(ready, due.window / SECOND, "", None)
+            return await self._once(ready, due.window / SECOND, "", None)
         elif len(job.windows) < 2:  # the one before may still be waiting for its last answers; a third one hangs
             since = job.until or self._clock.boottime() - (self._now_utc() - due.at)
             job.until = since + due.window
             task = asyncio.create_task(self._once(ready, due.window / SECOND, "", since))
             job.windows.add(task)
             task.add_done_callback(job.windows.discard)
+        return None
 
     async def _once(self, ready: Ready, seconds: float, order: str, since: int | None) -> Window | None:
         """One due time: measured, or recorded as skipped with the reason."""

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from wire.clock import SECOND, Instant
+from wire.clock import MINUTE, SECOND, Instant
 from wire.meetings import Load, MeetingTimes, QuietRules, may_run
-from wire.reasons import Reason
+from wire.reasons import Outcome, Reason
 
 SOON = 15 * SECOND
 """After a start every probe runs once within this time, spread by site, rather than after a whole cadence."""
@@ -18,6 +18,14 @@ SHORTEST = 5 * SECOND
 """A continuous window is never cut shorter than this to meet the grid; it runs on to the next point instead."""
 LATE = 2 * SECOND
 """Woken later than this, a probe is not late but was asleep."""
+
+
+SELDOM = 15 * MINUTE
+"""A probe with a longer cadence is not left until its next turn with a bad result."""
+AGAIN = 5 * MINUTE
+"""It is tried again after this long, and up to as much more by site: many may have failed together."""
+PASSING = frozenset({Reason.LINK_IN_USE, Reason.RESPONDER_BUSY, Reason.NO_LEASE})
+"""Reasons for not having measured that are over in minutes."""
 
 
 class Plan(NamedTuple):
@@ -88,6 +96,15 @@ def following(plan: Plan, due: Due, now: Instant) -> Due:
     if point - due.at < plan.every // 4:  # the run soon after a start fell just before the grid
         point += plan.every
     return Due(point, plan.window)
+
+
+def sooner(plan: Plan, due: Due, now: Instant, outcome: Outcome, reason: Reason | None) -> Due:
+    """The next run where the one that ended ``now`` was bad or came to nothing: a call test of once an hour that was
+    broken off by a fault of a minute must not stand as the last word for an hour."""
+    bad = outcome is Outcome.FAILED or (outcome is Outcome.SKIPPED and reason in PASSING)
+    if not bad or plan.every <= SELDOM:
+        return due
+    return Due(min(due.at, now + AGAIN + plan.phase % AGAIN), due.window)
 
 
 def chained(plan: Plan, end: Instant) -> Due:

@@ -678,3 +678,22 @@ def test_continuous_windows_stay_back_to_back_when_the_time_is_corrected(fake: C
         assert {(window.wall_end + off) % MINUTE // SECOND for window in windows[-3:]} == {0}
 
     warp(story())
+
+
+def test_an_hourly_probe_that_failed_is_tried_again_within_ten_minutes(fake) -> None:
+    times: list[float] = []
+
+    async def measure(target: Target, span: Span) -> Finding:
+        times.append(asyncio.get_running_loop().time())
+        return failed(Reason.BROKEN_OFF) if len(times) == 1 else ok()
+
+    fake(measure, every=3600.0)
+
+    async def story() -> None:
+        world = World()
+        world.anchor()
+        await world.go(1800, Assignment(probe="fake", target="zoom"))
+
+    warp(story())
+    assert len(times) == 2
+    assert 300 <= times[1] - times[0] <= 601

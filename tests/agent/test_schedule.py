@@ -18,11 +18,12 @@ from agent.schedule import (
     hindrance,
     plan,
     settle,
+    sooner,
     until_grid,
 )
 from wire.clock import HOUR, MINUTE, SECOND
 from wire.meetings import Load, MeetingTimes, Period, QuietRules
-from wire.reasons import Reason
+from wire.reasons import Outcome, Reason
 
 NOW = 1_795_000_000 * SECOND
 FRACTION = 0.06937255
@@ -33,6 +34,33 @@ nows = st.integers(0, 2**52)
 
 def one_shot(site: str = "na-yung", every: float = 60.0) -> Plan:
     return plan(site, "tcp", "zoom.tcp", every, 0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "soon"),
+    [
+        (Outcome.OK, None, False),
+        (Outcome.FAILED, Reason.BROKEN_OFF, True),
+        (Outcome.SKIPPED, Reason.LINK_IN_USE, True),
+        (Outcome.SKIPPED, Reason.NO_LEASE, True),
+        (Outcome.SKIPPED, Reason.QUIET_TIME, False),
+        (Outcome.SKIPPED, Reason.NOT_ON_THIS_LINK, False),
+        (Outcome.ERROR, Reason.PROBE_CRASHED, False),
+    ],
+)
+def test_a_probe_that_runs_seldom_is_tried_again_soon_after_a_bad_result(
+    outcome: Outcome, reason: Reason | None, soon: bool
+) -> None:
+    hourly = plan("phen", "call", "zoom", 3600, 0)
+    due, now = Due(NOW + HOUR, 0), NOW
+    found = sooner(hourly, due, now, outcome, reason)
+    assert (found != due) is soon
+    if soon:
+        assert now + 5 * MINUTE <= found.at < now + 10 * MINUTE
+    near = Due(NOW + MINUTE, 0)
+    assert sooner(hourly, near, now, outcome, reason) == near
+    minutely = plan("phen", "tcp", "zoom", 60, 0)
+    assert sooner(minutely, due, now, outcome, reason) == due
 
 
 @given(names, names, cadences, st.floats(0, 3600), nows)
