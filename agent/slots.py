@@ -172,6 +172,7 @@ class SlotTests:
             "slot": slot.slot,
             "role": settings.role.value,
             "on_link": self._runner.on_link,
+            "interface": self._runner.vantage.interface if self._runner.vantage else "",
             "time_known": self._times.utc() is not None,
         }
         return Assignment(probe="throughput", target=slot.responder, evidence=True, settings=given)

@@ -73,6 +73,7 @@ async def speedtest(
         directions=wanted.directions,
         role=settings.role,
         on_link=not settings.vantages or (vantage is not None and vantage.id in settings.vantages),
+        interface=vantage.interface if vantage else "",
         inline=own.router.counters == "this-machine",
     )
     async with Connection(url, clock, token=who.token, ca=who.ca) as connection:

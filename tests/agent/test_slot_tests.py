@@ -152,11 +152,12 @@ def test_a_good_slot_is_tested_once_with_all_that_the_probe_must_know(tmp_path: 
     settings = decoded(assignment.settings, ThroughputSettings)
     assert isinstance(settings, ThroughputSettings)
     assert (settings.responder, settings.contract, settings.slot) == (SETTINGS.responders[0], TERMS, "s1")
-    assert (settings.directions, settings.role, settings.on_link, settings.time_known) == (
+    assert (settings.directions, settings.role, settings.on_link, settings.time_known, settings.interface) == (
         ("up",),
         Role.LINK,
         True,
         True,
+        "eth0",
     )
     assert world.runner.listened == ["icmp:edge", "icmp:anchor-1"]
     assert (world.note.event, world.note.order, world.note.reason) == (Event.SLOT_TAKEN, "s1", None)

@@ -10,7 +10,7 @@ import msgspec
 
 from agent import addresses
 from agent.neterrors import Unresolved
-from agent.probe import Finding, LeaseRefused, Span, Target, probe, skipped
+from agent.probe import Finding, LeaseRefused, Result, Span, Target, probe, skipped
 from agent.probes.throughput.crosswatch import Watch
 from agent.probes.throughput.engine import Direction, Engine, Progress, Terms
 from agent.probes.throughput.limits import Place, Source
@@ -41,6 +41,7 @@ class ThroughputSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     slot: Annotated[str, _about("the slot that it is for")] = ""
     role: Annotated[Role, _about("the agent's role: room gives no contract evidence")] = Role.BOTH
     on_link: Annotated[bool, _about("whether the agent stands on this link, as its vantage says")] = True
+    interface: Annotated[str, _about("by which the link is reached; a test that leaves by another is not of it")] = ""
     time_known: Annotated[bool, _about("whether the agent's time is tied to the collector's")] = True
     inline: Annotated[bool | None, _about("whether the agent is the link's router; none = its own settings say")] = None
 
@@ -88,13 +89,20 @@ class Throughput:
             [
                 judged(
                     one,
-                    watch.beside(one.direction, place),
+                    self._as_left(settings, watch.beside(one.direction, place), one),
                     settings.contract,
                     evidence=engine.evidence or settings.engine == "light",
                 )
                 for one in results
             ]
         )
+
+    @staticmethod
+    def _as_left(settings: ThroughputSettings, place: Place, result: Result) -> Place:
+        """The place, unless the test left by another interface than that of the link: a backup by mobile network may
+        have IPv6 where the line has none, a tunnel the way to the responder alone."""
+        left_by = result.facts.get("interface", settings.interface)
+        return place if settings.interface in ("", left_by) else place._replace(on_link=False)
 
     async def _place(self, settings: ThroughputSettings) -> Place:
         interface = Interface("")

@@ -48,6 +48,8 @@ class Run(NamedTuple):
     nearby: list[Passed]
     """The interface's counters at each of our readings."""
     congestion: str = ""
+    interface: str = ""
+    """Name of that by which the test left; empty where it is not known."""
     told: Ended | None = None
     problem: str = ""
     """Why it was broken off, in words."""
@@ -287,6 +289,7 @@ class _Flow:
             meter.effort(),
             self._nearby,
             congestion,
+            self._test.interface.name,
             problem=problem,
         )
 

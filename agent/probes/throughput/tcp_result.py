@@ -207,9 +207,8 @@ def _facts(run: Run, found: Steady, *, kernel: bool) -> dict[str, str]:
         "segment": f"{run.segment:.0f}",
         "ramp": f"{found.begins / 1e6:.2f} s",
     }
-    if congestion(run):
-        facts["congestion"] = congestion(run)
-    return facts | _written(run)
+    more = {"congestion": congestion(run), "interface": run.interface}
+    return facts | {name: word for name, word in more.items() if word} | _written(run)
 
 
 def _written(run: Run) -> dict[str, str]:

@@ -72,6 +72,14 @@ async def test_both_directions(port: int):
     assert max(one.rate for one in told) > RATE / 2
 
 
+@pytest.mark.parametrize(("interface", "elsewhere"), [("eth0", True), ("lo", False), ("", False)])
+async def test_what_leaves_by_another_interface_is_not_of_this_link(port: int, interface: str, elsewhere: bool):
+    """A backup by mobile network may have IPv6 where the line has none; a tunnel, the way to the responder alone."""
+    (one,) = (await measure(port, interface=interface, directions=(Direction.DOWN,))).results
+    assert one.facts["interface"] == "lo"
+    assert (Limit.WRONG_VANTAGE in one.limits) is elsewhere
+
+
 async def test_one_direction_by_ipv6():
     async with await tcp.serve("::1", 0, ledger(), now) as server:
         finding = await measure(server.port, host="::1", directions=(Direction.UP,))
