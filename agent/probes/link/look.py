@@ -19,6 +19,7 @@ WHOLE = frozenset({64, 128, 255})
 _OURS = {
     errno.EPERM: Reason.NO_PERMISSION,
     errno.EACCES: Reason.NO_PERMISSION,
+    errno.EAGAIN: Reason.NO_RESOURCES,
     errno.ENOBUFS: Reason.NO_RESOURCES,
     errno.ENOMEM: Reason.NO_RESOURCES,
     errno.EMFILE: Reason.NO_RESOURCES,

@@ -209,6 +209,11 @@ CASES = [
         [("unknown", 20.0), ("up", 33.0)],
     ),
     Case(
+        "this machine's own queue is full",
+        [Fault(20.0, 33.0, ALL, None, errno.EAGAIN)],
+        [("unknown", 20.0), ("up", 33.0)],
+    ),
+    Case(
         "no way out to the targets",
         [Fault(20.3, 33.2, ALL, None, errno.ENETUNREACH)],
         [("lan", 20.3), ("up", 33.2)],
