@@ -86,7 +86,8 @@ class Book:
         known = {line.place: line for line in lines}
         for place, one in list(self.planned.items()):
             line = known.get(place)
-            if line is None or not line.agent or not self._still_good(line, one, fars, rules):
+            good = line is not None and line.agent and self._still_good(line, one, fars, rules)
+            if line is None or not good or not self._affordable(line, rules, now):
                 del self.planned[place]
         open_places = {one.place for one in self._open.values()}
         free = [
@@ -97,6 +98,10 @@ class Book:
         found = plan(free, fars, self.reservations(now), rules, now, rng) if free else []
         self.planned |= {(one.site, one.link): one for one in found}
         return found
+
+    def _affordable(self, line: Line, rules: Rules, now: Instant) -> bool:
+        """Whether the month's budget bears another test of the link."""
+        return self.spent(line.site, month_of(now, rules.zone)) + self.cost(line) <= rules.budget
 
     def _still_good(self, line: Line, one: Planned, fars: Mapping[str, Far], rules: Rules) -> bool:
         far = fars.get(one.responder)
@@ -115,7 +120,6 @@ class Book:
         margin = min(MOST_MARGIN, (len(here) + 4) / (have + 4)) * LATER
         failed, attempt = _came_to_nothing(slots)
         retest = _to_retest(slots, now)
-        cost = self.cost(line)
         return Need(
             samples=max(0, rules.samples - have) * margin,
             busy=max(0, rules.busy_samples - have_busy) * margin,
@@ -125,7 +129,7 @@ class Book:
             retest=retest.id if retest else "",
             retest_since=(retest.at or retest.ends) if retest else 0,
             tested_on=retest.responder if retest else "",
-            affordable=self.spent(line.site, month) + cost <= rules.budget,
+            affordable=self._affordable(line, rules, now),
         )
 
     def _have(self, line: Line, fars: Mapping[str, Far], tests: list[Held], rules: Rules) -> tuple[int, int]:

@@ -42,5 +42,6 @@ def save(connection: Connection, slots: Iterable[Held]) -> None:
 
 
 def records(connection: Connection, now: Instant) -> list[Landed]:
-    """Tests of late: what a collector that stopped between two commits did not enter."""
-    return query.tests(connection, now - RECOUNT, now + DAY, probe="throughput")
+    """Notes and tests of late: what a collector that stopped between two commits did not enter."""
+    span = (now - RECOUNT, now + DAY)
+    return [*query.slot_notes(connection, *span), *query.tests(connection, *span, probe="throughput")]

@@ -1,6 +1,7 @@
 """What slots are given by: the rules of the inventory with their times in microseconds, months, and hours of days."""
 
 import datetime as dt
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -132,6 +133,7 @@ def busy(span: Span, rules: Rules) -> list[Span]:
     return hours(span, rules.busy_from, rules.busy_to, rules.zone)
 
 
+@lru_cache(maxsize=32_768)
 def in_busy_hours(at: Instant, rules: Rules) -> bool:
     """Whether a moment lies in the busy hours."""
     return any(one.start <= at < one.end for one in busy(Span(at - HOUR, at + HOUR), rules))

@@ -193,6 +193,21 @@ def tests(
     return [_landed(Source(*row[2:6]), decode_observation(row[8]), row[0], row[6], row[7]) for row in found]
 
 
+def slot_notes(connection: Connection, start: Instant, end: Instant) -> list[Landed]:
+    """Every note of an agent on a slot that ended from ``start`` to ``end``, site by site. The many notes of clocks are
+    left undecoded."""
+    found: list[Landed] = []
+    for (site,) in connection.exec_driver_sql("SELECT DISTINCT site FROM stream").all():  # the index leads with it
+        rows = connection.exec_driver_sql(
+            "SELECT agent, site, link, role, end_utc, error, received, body FROM record WHERE kind = 'note'"
+            ' AND site = ? AND end_utc >= ? AND end_utc <= ? AND instr(body, CAST(\'"event":"slot_\' AS BLOB)) > 0'
+            " ORDER BY end_utc, id",
+            (site, start, end),
+        )
+        found += [_landed(Source(*row[:4]), decode_observation(row[7]), row[4], row[5], row[6]) for row in rows]
+    return found
+
+
 _LATEST_ROWS = (
     "SELECT series.number, window.boot, end_utc, error, received, stream, seq, body FROM series JOIN window"
     " ON window.id = (SELECT id FROM window AS one WHERE one.series = series.number AND end_utc IS NOT NULL"

@@ -168,6 +168,16 @@ def test_the_budget_is_kept_by_what_tests_really_cost():
     assert why == (Why.BUDGET, "")
 
 
+def test_a_plan_that_the_budget_does_not_bear_any_more_is_dropped():
+    book = Book()
+    book.plan([LINE], FARS, RULES, START, Random(1))
+    assert set(book.planned) == {LINE.place}
+    book.enter(held("1", START, kind=Kind.ASKED, state=State.TAKEN))  # somebody asks for a test meanwhile
+    measured(book, "1", {"down": Half("ok", "", True, 199e6, 200e6, (), RULES.budget)})
+    book.plan([LINE], FARS, RULES, START + MINUTE, Random(1))
+    assert book.planned == {}
+
+
 def test_backoff_counts_what_came_to_nothing_but_not_an_agent_that_was_away():
     book = Book([held("1", START, state=State.FAILED, attempt=2)])
     need = book.need(LINE, FARS, RULES, START + HOUR)

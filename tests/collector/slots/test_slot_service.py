@@ -136,6 +136,27 @@ async def test_nothing_is_lost_or_granted_twice_over_a_restart(tmp_path: Path) -
         assert slots.book.planned[PLACE].start >= now.at + 36 * MINUTE - 5 * SECOND
 
 
+async def test_a_note_that_a_stopping_collector_did_not_enter_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with collecting(tmp_path) as collector:
+        agent = await collector.agent("na-yung", link="fibre")
+        order = await granted(collector, agent)
+        slots, now = collector.services.slots, collector.now
+        now.forward(LEAD / SECOND)
+
+        async def stopped(_: Any) -> None:
+            """As if it stopped between the commit and this."""
+
+        with monkeypatch.context() as between:
+            between.setattr(slots, "landed", stopped)
+            await agent.post(evidence(note(Event.SLOT_DEFERRED, order["id"], now(), Reason.LINK_IN_USE)))
+        assert slots.book.held[order["id"]].state is State.GRANTED
+        await slots.load()
+        slot = slots.book.held[order["id"]]
+        assert (slot.state, slot.reason) == (State.DEFERRED, "link_in_use")
+
+
 async def test_a_slot_that_is_still_open_is_open_after_a_restart(tmp_path: Path) -> None:
     async with collecting(tmp_path) as collector:
         agent = await collector.agent("na-yung", link="fibre")
