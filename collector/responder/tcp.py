@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import structlog
 
+from collector.limits import network_of
 from collector.responder.admission import Admission, Denial, Denied, Session
 from collector.responder.tcp_session import Transfer
 from wire import lease, throughput
@@ -31,7 +32,7 @@ GATHER_WITHIN = 8.0
 MOST_STRANGERS = 512
 """Connections without a proof at one time."""
 MOST_OF_ONE_SOURCE = 64
-"""The same for one address: three tests behind one NAT."""
+"""The same for one address, or one subscriber's network of IPv6: three tests behind one NAT."""
 _BACKLOG = 512
 _BRIEFLY = 0.05
 log = structlog.get_logger(__name__)
@@ -94,12 +95,12 @@ class TcpServer:
                     await asyncio.sleep(_BRIEFLY)
                 continue
             source = place[0].removeprefix("::ffff:")
-            if self._strangers.total() >= MOST_STRANGERS or self._strangers[source] >= MOST_OF_ONE_SOURCE:
+            if self._strangers.total() >= MOST_STRANGERS or self._strangers[network_of(source)] >= MOST_OF_ONE_SOURCE:
                 abort(sock)
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._strangers[source] += 1
+            self._strangers[network_of(source)] += 1
             self._start(self._meet(sock, source))
 
     async def _meet(self, sock: socket.socket, source: str) -> None:
@@ -110,9 +111,10 @@ class TcpServer:
                 async with asyncio.timeout(SHOW_WITHIN):
                     first, says, challenge = await _first_words(sock)
             finally:
-                self._strangers[source] -= 1
-                if not self._strangers[source]:
-                    del self._strangers[source]
+                network = network_of(source)
+                self._strangers[network] -= 1
+                if not self._strangers[network]:
+                    del self._strangers[network]
             if isinstance(first, Open):
                 await self._run(sock, says, first, challenge, source)
             elif isinstance(first, Join):

@@ -38,6 +38,7 @@ class Transfer:
         self._session = session
         self._streams = Streams(streams, max(session.down, session.up))
         self._direction: _Direction | None = None
+        self._begun: set[str] = set()
         self._backlog = bytearray()
         self._selector = selectors.DefaultSelector()
         self._moved = time.monotonic()
@@ -105,6 +106,9 @@ class Transfer:
             self._end(cut=False)
         if isinstance(message, Begin):
             rate = self._session.down if message.direction == "down" else self._session.up
+            if message.direction in self._begun:  # each time anew would be a full allowance each time
+                raise _Over(f"the lease allows {message.direction} once")
+            self._begun.add(message.direction)
             if not rate:
                 raise _Over(f"the lease allows nothing {message.direction}")
             seconds = min(message.seconds, self._session.lease.seconds)

@@ -257,6 +257,19 @@ async def test_the_lease_s_bytes_cut_it_too(hall: Hall):
     await stream.close()
 
 
+async def test_a_direction_begins_once(hall: Hall):
+    """Each beginning has a full allowance: over and over it would be more than the lease's rate."""
+    control, stream = await begun(hall.port, granted(RATE, RATE), "down", 60.0)
+    taking = asyncio.create_task(drained(stream))
+    await control.say(Begin("down", 60.0))
+    while await control.hear() is not None:
+        pass
+    await hall.idle()
+    await taking
+    for one in (control, stream):
+        await one.close()
+
+
 async def test_a_direction_of_which_nothing_is_allowed_ends_the_session(hall: Hall):
     control, stream = await begun(hall.port, granted(RATE, 0), "up")
     assert await control.hear() is None
