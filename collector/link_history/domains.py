@@ -31,7 +31,7 @@ class Judged(NamedTuple):
     together: int = 0
     """Other links of the provider that fell together with this one."""
     watched: int = 0
-    """Its other links that were watched then."""
+    """Its other links that were watched then; where ``others_were_up``, those that were up."""
 
 
 def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
@@ -44,8 +44,9 @@ def judge(outage: Outage, others: Mapping[str, Sequence[Interval]]) -> Judged:
     watched = sum(_watched(history, outage.start) for history in others.values())
     if together >= FEWEST and together >= SHARE * watched:
         return Judged(State.PROVIDER, RULE, "fell_together", together, watched)
-    if said is State.LINK_OR_PROVIDER and watched and not together:
-        return Judged(State.LINK, RULE, "others_were_up", together, watched)
+    up = sum(_up(history, outage.start) for history in others.values())
+    if said is State.LINK_OR_PROVIDER and not together and up > watched - up:
+        return Judged(State.LINK, RULE, "others_were_up", together, up)
     return Judged(said, RULE, "as_the_agent_says", together, watched)
 
 
@@ -86,7 +87,14 @@ def _fall_before(history: Sequence[Interval], moment: Instant) -> Instant | None
 
 def _watched(history: Sequence[Interval], moment: Instant) -> bool:
     """Whether a link was known to be up, or down beyond its site, about then."""
-    return any(
-        one.start - TOGETHER <= moment < one.end + TOGETHER and (one.kind is Kind.UP or one.state in BEYOND)
-        for one in history
-    )
+    return any(one.kind is Kind.UP or one.state in BEYOND for one in _about(history, moment))
+
+
+def _up(history: Sequence[Interval], moment: Instant) -> bool:
+    """Whether a link was known to be up about then, and never down beyond its site."""
+    about = _about(history, moment)
+    return any(one.kind is Kind.UP for one in about) and not any(one.state in BEYOND for one in about)
+
+
+def _about(history: Sequence[Interval], moment: Instant) -> list[Interval]:
+    return [one for one in history if one.start - TOGETHER <= moment < one.end + TOGETHER]

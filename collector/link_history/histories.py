@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from collector.inventory import Inventory
 from collector.link_history.days import SETTLED, day_marks, holds, keep, marks, packed_hours
-from collector.link_history.derive import derive
+from collector.link_history.derive import clipped, derive
 from collector.link_history.domains import Judged, judge
 from collector.link_history.outages import Outage, outages
-from collector.link_history.reading import Hours, Link, links, read, series_of
+from collector.link_history.reading import BEFORE, Hours, Link, links, read, series_of
 from collector.link_history.shapes import Interval, Rules, Run
 from collector.store import Store
 from wire.clock import DAY, SECOND, Instant
@@ -68,18 +68,21 @@ class Histories:
         self, connection: Connection, wanted: list[Link], start: Instant, end: Instant, asked: Asked, age: int = 0
     ) -> tuple[dict[Link, list[Interval]], list[Told]]:
         """Histories of some links, and their outages judged beside the other links of the same provider. What these
-        were in may be ``age`` microseconds old: a page that is asked for every ten seconds needs no more."""
-        found = {link: self.of(connection, link, start, end, asked) for link in wanted}
-        fallen = {link: outages(history, asked.rules) for link, history in found.items()}
+        were in may be ``age`` microseconds old: a page that is asked for every ten seconds needs no more. An outage
+        that the span's beginning cuts is judged by how it began."""
+        wide = start - BEFORE
+        seen = {link: self.of(connection, link, wide, end, asked) for link in wanted}
+        found = {link: clipped(history, start, end) for link, history in seen.items()}
         told: list[Told] = []
-        seen = dict(found)
-        for link, some in fallen.items():
+        for link, history in found.items():
+            some = outages(history, asked.rules)
             peers = self._peers(connection, link, asked) if some else []
             for peer in peers:
                 if peer not in seen:
-                    seen[peer] = self._other(connection, peer, start, end, asked, age)
+                    seen[peer] = self._other(connection, peer, wide, end, asked, age)
             others = {f"{peer.site}/{peer.link}": seen[peer] for peer in peers}
-            told += [Told(link, one, judge(one, others)) for one in some]
+            whole = outages(seen[link], asked.rules) if some else []
+            told += [Told(link, one, judge(_whole(one, whole), others)) for one in some]
         return found, sorted(told, key=lambda one: (one.outage.start, one.link))
 
     async def keep(self, store: Store, now: Instant) -> int:
@@ -105,6 +108,11 @@ class Histories:
     def _peers(self, connection: Connection, link: Link, asked: Asked) -> list[Link]:
         provider = asked.providers.get(link, "")
         return [one for one in links(connection) if one != link and asked.providers.get(one, "") == provider]
+
+
+def _whole(one: Outage, some: list[Outage]) -> Outage:
+    """The outage that a part of it was cut from."""
+    return next((other for other in some if other.start <= one.start < other.end), one)
 
 
 def _changed_days(hours: Hours, link: Link, now: Instant, connection: Connection) -> list[tuple[int, str, list[Run]]]:

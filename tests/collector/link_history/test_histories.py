@@ -64,3 +64,14 @@ def test_the_others_are_derived_anew_unless_they_may_be_old() -> None:
     assert judged(known, now + 61 * SECOND, age=MINUTE) == [("provider", 2)]
     known.given |= {NEAR: CLEAN}
     assert judged(known, now + 62 * SECOND) == [("link", 2)]
+
+
+def test_a_border_of_the_span_within_an_outage_changes_nothing_of_its_domain() -> None:
+    """At midnight between two months everything is down: that did not begin then, and no other link was up."""
+    known = Known({OWN: CUT, NEAR: CUT, NEXT: CUT, FAR: CLEAN})
+    border = EPOCH + 90 * SECOND
+    asked = Asked({}, {}, dict.fromkeys((OWN, NEAR, NEXT), "NT") | {FAR: "another"}, Rules(), EPOCH + 9 * MINUTE)
+    found, (one,) = known.told(None, [OWN], border, EPOCH + 9 * MINUTE, asked)  # type: ignore[arg-type]
+    assert (found[OWN][0].start, found[OWN][-1].end) == (border, EPOCH + 9 * MINUTE)
+    assert (one.outage.start, one.outage.end) == (border, EPOCH + 2 * MINUTE)
+    assert (one.judged.domain, one.judged.together) == (State.PROVIDER, 2)

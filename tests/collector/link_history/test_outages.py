@@ -131,6 +131,9 @@ TABLE: list[tuple[str, list[str], str, str]] = [
     ("link_or_provider", ["silent"], "link_or_provider", "as_the_agent_says"),
     ("link_or_provider", [DOWN, UP], "link_or_provider", "as_the_agent_says"),
     ("link_or_provider", [DOWN, DOWN], "provider", "fell_together"),
+    ("link_or_provider", ["long down", "long down"], "link_or_provider", "as_the_agent_says"),  # neither was up
+    ("link_or_provider", ["found down", "found down", UP], "link_or_provider", "as_the_agent_says"),
+    ("link_or_provider", ["long down", UP, UP], "link", "others_were_up"),
     ("provider", [UP, UP], "provider", "as_the_agent_says"),
     ("provider", [DOWN, DOWN], "provider", "fell_together"),
     ("lan", [DOWN, DOWN, DOWN], "lan", "own_network"),
@@ -143,6 +146,12 @@ def test_the_table_of_rule_1(said: str, others: list[str], domain: str, reason: 
     one = Outage((Interval(EPOCH + 100 * SECOND, EPOCH + 200 * SECOND, State(said)),), Kind.UP, Kind.UP)
     found = judge(one, {str(number): other(kind) for number, kind in enumerate(others)})
     assert (found.domain, found.reason, found.rule) == (State(domain), reason, RULE)
+
+
+def test_only_those_that_were_up_are_called_so() -> None:
+    one = Outage((Interval(EPOCH + 100 * SECOND, EPOCH + 200 * SECOND, State.LINK_OR_PROVIDER),), Kind.UP, Kind.UP)
+    three = {"a": other(UP), "b": other(UP), "c": other("long down")}
+    assert judge(one, three) == Judged(State.LINK, RULE, "others_were_up", 0, 2)
 
 
 def test_a_beginning_that_nobody_saw_is_compared_with_those_who_fell_together_before() -> None:
