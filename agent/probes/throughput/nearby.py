@@ -22,6 +22,8 @@ class Passed(NamedTuple):
     down: int
     up: int
     """Bytes received and sent, as the driver counts them: frames without checksum."""
+    errors: int = 0
+    """Frames damaged on the way in or out: a bad cable or plug of ours."""
 
 
 class Interface:
@@ -53,7 +55,9 @@ class Interface:
         """The counters now; zeros where the system does not tell."""
         found = psutil.net_io_counters(pernic=True).get(self.name)
         at = time.monotonic()
-        return Passed(at, found.bytes_recv, found.bytes_sent) if found else Passed(at, 0, 0)
+        if not found:
+            return Passed(at, 0, 0)
+        return Passed(at, found.bytes_recv, found.bytes_sent, found.errin + found.errout)
 
     def place(self, *, inline: bool) -> Place:
         """Where it stands. ``inline``: whether this machine is the router, as its own settings say: one that forwards

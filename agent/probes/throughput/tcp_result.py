@@ -40,6 +40,8 @@ def of(run: Run, idle: Sequence[int], allowed: int, terms: Terms) -> Result:
     noted = limits.of_engine(taken, Offer(allowed, declared), terms.contract)
     if limits.fills_back(against(run.nearby, run.direction), run.direction, found.median, terms.contract):
         noted = (*noted, Limit.CROSS_TRAFFIC)
+    if damaged(run.nearby):
+        noted = (*noted, Limit.PORT_SPEED)
     return Result(
         engine=NAME,
         direction=run.direction.value,
@@ -161,6 +163,11 @@ def against(nearby: Sequence[Passed], direction: Direction) -> float:
     return max(0.0, (up if direction is Direction.DOWN else down) * 8 / passed)
 
 
+def damaged(nearby: Sequence[Passed]) -> int:
+    """Frames that this machine's own port damaged or got damaged meanwhile: its cable loses what the line delivered."""
+    return max(0, nearby[-1].errors - nearby[0].errors) if nearby else 0
+
+
 def _held(readings: Sequence[Reading], found: Steady) -> float:
     """Share of the steady part for which one side kept still because the lease allows no more."""
     first, last = _within(readings, found)
@@ -208,6 +215,8 @@ def _facts(run: Run, found: Steady, *, kernel: bool) -> dict[str, str]:
         "ramp": f"{found.begins / 1e6:.2f} s",
     }
     more = {"congestion": congestion(run), "interface": run.interface}
+    if damaged(run.nearby):
+        more["port_errors"] = str(damaged(run.nearby))
     return facts | {name: word for name, word in more.items() if word} | _written(run)
 
 

@@ -33,7 +33,7 @@ def test_what_passes_it():
     assert after.up - before.up >= 5000
     assert after.down - before.down >= 5000
     assert after.at >= before.at
-    assert Interface("").read()[1:] == (0, 0)
+    assert Interface("").read()[1:] == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,14 @@ def test_what_else_passed_the_interface():
     assert "cross_traffic" not in result(nearby=wrapped).values
 
 
+def test_a_port_that_damages_frames_is_a_limit_of_ours():
+    found = result(nearby=[*nearby()[:-1], nearby()[-1]._replace(errors=7)])
+    assert found.limits == (Limit.PORT_SPEED,)
+    assert found.facts["port_errors"] == "7"
+    steady = result(nearby=[one._replace(errors=7) for one in nearby()])
+    assert (steady.limits, "port_errors" in steady.facts) == ((), False)
+
+
 @pytest.mark.parametrize(("up", "limited"), [(48e6, False), (52e6, True)])
 def test_an_uplink_that_is_full_beside_a_download(up: float, limited: bool):
     """Half of 80 Mbit/s, and 5 % of 200 for the acknowledgements, may pass the other way."""
