@@ -28,7 +28,7 @@ GRACE = 30 * SECOND
 """A window ends, is sealed, posted and committed; until this long after it was due it is not yet stale."""
 FIRST_GAP = 2 * MINUTE
 """How often a series is taken to report until two of its windows tell."""
-SELDOM = {"call": 60 * MINUTE}
+SELDOM = {"call": 60 * MINUTE, "ntp": 18 * MINUTE, "edge": 5 * MINUTE, "tls": 5 * MINUTE}
 """The same for probes that are known to report seldom: a call test runs once an hour."""
 LONGEST_GAP = 65 * MINUTE
 """A gap longer than this is a hole in the data, not a cadence."""
@@ -80,6 +80,8 @@ class SeriesNow:
     last_gap: int = 0
     """The gap seen last. A longer one is a cadence only when it comes twice: once it was a pause, and a probe that
     stops after a pause must not be believed for twice as long as the pause was."""
+    turn: Instant = 0
+    """End of its last window that came in its turn: those that orders ask for stand between and tell no cadence."""
     link_state: LinkState | None = None
     """Of a link that is watched: the state it is in by the newest word, ``since`` when it began."""
     told: Instant = 0
@@ -92,8 +94,10 @@ class SeriesNow:
         future (a clock was set back since) says nothing either."""
         return now - self.end > 2 * self.gap + GRACE or self.end - now > GRACE
 
-    def came(self, gap: int) -> None:
-        """Another window ended ``gap`` after this one."""
+    def came(self, end: Instant) -> None:
+        """Another window in its turn ended at ``end``."""
+        gap = end - (self.turn or self.end)
+        self.turn = end
         if 0 < gap <= LONGEST_GAP:
             self.gap = gap if gap <= self.gap or not self.last_gap else max(self.gap, min(gap, self.last_gap))
             self.last_gap = gap
@@ -225,7 +229,8 @@ class Picture:
             return
         start = end - (window.end - window.start)
         if before.window.states or not is_link(key):  # no stand-in for a window
-            before.came(end - before.end)
+            if not window.order:
+                before.came(end)
             hole = end - before.end > LONGEST_GAP and before.told < start
             if hole or (window.outcome is not before.window.outcome and not is_link(key)):
                 before.since = start

@@ -137,6 +137,15 @@ def test_series_that_the_settings_no_longer_assign_are_not_shown():
     assert len(found.series) == 1
 
 
+def test_windows_that_an_order_asked_for_tell_no_cadence():
+    picture = seen(landed(NOW - 2 * MINUTE, window()), landed(NOW - MINUTE, window()))
+    asked = msgspec.structs.replace(window(), order="o-1")
+    picture.landed([landed(NOW - 5 * SECOND, asked, received=NOW), landed(NOW, window())])
+    later = NOW + 2 * MINUTE  # two cadences after it and not yet stale, however near the ordered one was
+    picture.heard(BOX, later)
+    assert picture.site("na-yung", later, [GATEWAY]).state is State.OK
+
+
 def test_a_call_test_is_known_to_run_once_an_hour_from_its_first_result_on():
     call = Expected("call", "zoom", "zoom")
     picture = seen(landed(NOW - 50 * MINUTE, window(call)), landed(NOW, window()))
