@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.board.pages import unwatched
-from collector.inventory.model import Link, Name, Site
+from collector.inventory.model import Link, Site
+from collector.inventory.parts import Name
 from collector.picture import FIRST_GAP, GRACE, SILENT_AFTER, Doubt, Expected, Picture, State
 from collector.store.shapes import Landed, Source
 from wire.clock import MINUTE, SECOND, Corrected
