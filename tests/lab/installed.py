@@ -34,7 +34,7 @@ STARTS_WITHIN = 30.0
 ENDS_WITHIN = 15.0
 
 _NO_SLOTS = "slots: {samples: 0, busy_samples: 0, without_collector: no}\n"
-_MANY_SLOTS = "slots: {samples: 2000, busy_samples: 0, least_gap: 5 min, budget_gb: 1000}\n"
+_MANY_SLOTS = "slots: {samples: 1000, busy_samples: 0, least_gap: 5 min, budget_gb: 1000}\n"
 """So that somebody who watches the lab sees throughput within minutes and not within a day."""
 
 
