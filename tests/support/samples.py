@@ -12,7 +12,16 @@ from wire.meetings import MeetingTimes, Period, QuietRules
 from wire.observation import Change, Note, Observation, Test, Window
 from wire.orders import Order, OrderAnswer, OrderKind, OrderStatus
 from wire.reasons import Event, Limit, Outcome, Reason, Refusal
-from wire.settings import AgentSettings, Assignment, Role, revision_of
+from wire.settings import (
+    AgentSettings,
+    Assignment,
+    ContractTerms,
+    OwnSchedule,
+    ResponderAt,
+    Role,
+    ServiceHours,
+    revision_of,
+)
 from wire.version import PROTOCOL
 
 GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
@@ -84,12 +93,40 @@ def evidence() -> list[Observation]:
         durations={"rtt": Histogram.of([20_100_000, 20_400_000])},
         facts={"port": "100 Mbit/s"},
     )
+    fast = Test(
+        **header(130_000_000, 131_000_000),  # type: ignore[arg-type]
+        probe="throughput",
+        target="core",
+        engine="tcp",
+        direction="up",
+        outcome=Outcome.OK,
+        order="77af",
+        valid=True,
+        counts={"test_bytes": 11_000_000, "connections": 16, "rate_windows": 8, "segments": 7200, "retransmitted": 3},
+        values={"throughput": 79_950_000.0, "throughput_contract": 79_950_000.0, "contract": 80_000_000.0},
+        durations={"rtt_loaded": Histogram.of([40_100_000, 66_400_000])},
+        facts={"cross_traffic": "router counters"},
+    )
+    down = Change(
+        **header(108_000_000, 111_000_000),  # type: ignore[arg-type]
+        probe="link",
+        target="link",
+        previous="up",
+        current="provider",
+        facts={"answered": "gateway, edge", "silent": "anchor-1, anchor-2", "carrier": "yes"},
+    )
+    slot = Note(
+        **header(131_000_000, 131_000_000),  # type: ignore[arg-type]
+        event=Event.SLOT_DEFERRED,
+        reason=Reason.LINK_IN_USE,
+        order="77af",
+    )
     note = Note(
         **header(131_000_000, 131_000_000),  # type: ignore[arg-type]
         event=Event.ANCHOR,
         counts={"boottime": 131_000_000, "utc": WALL + 131_000_000, "error": 1200},
     )
-    return [window, watched, change, test, note]
+    return [window, watched, change, test, note, fast, down, slot]
 
 
 def monitor() -> list[Observation]:
@@ -135,7 +172,7 @@ def envelope() -> b.Envelope:
     sealed = [b.Sealed(b.digest_of(raw), msgspec.Raw(raw)) for raw in (evidence_batch(), monitor_batch())]
     return b.Envelope(
         protocol=PROTOCOL,
-        agent_version="0.1.0",
+        agent_version=RELEASE,
         clock=clock,
         batches=sealed,
         answers=[OrderAnswer("77aa", OrderStatus.DONE), OrderAnswer("77ab", OrderStatus.UNKNOWN, "make_coffee")],
@@ -160,6 +197,7 @@ def receipt() -> b.Receipt:
             Order("77ac", OrderKind.MEASURE, 0.0, 30.0, {"assignments": ["icmp:gateway"], "window": 10.0}),
             Order("77ad", OrderKind.FETCH_SETTINGS),
             Order("77ae", OrderKind.ROTATE_TOKEN, after=5.0),
+            Order("77af", OrderKind.SLOT, 45.0, 75.0, {"slot": "77af", "responder": "core", "directions": ["up"]}),
         ],
         heard=["77aa"],
         settings="b48a6c2f90d1e377",
@@ -200,6 +238,9 @@ def settings() -> AgentSettings:
         quiet=QuietRules(3_600_000_000, 0),
         vantages=["5d41402a"],
         concurrency=8,
+        responders=[ResponderAt(id="core", host="core.example", capacity_down=10**9, capacity_up=10**9)],
+        contract=ContractTerms(download=200_000_000, upload=80_000_000, up_to=True),
+        own_schedule=OwnSchedule(hours=(ServiceHours(0, 510, 990),)),
     )
     return msgspec.structs.replace(bare, revision=revision_of(bare))
 

@@ -96,7 +96,7 @@ def test_a_record_of_an_unknown_kind_spoils_only_itself():
 
 
 def test_words_of_a_newer_writer_read_as_unrecognised():
-    window, _, _, test, note = (plain(one) for one in samples.evidence())
+    window, _, _, test, note, *_ = (plain(one) for one in samples.evidence())
     assert decode(Window, window | {"reason": "eaten_by_ants"}).reason is Reason.UNRECOGNISED
     assert b.decode_observation(json.dumps(note | {"event": "sang"}).encode()).event is Event.UNRECOGNISED  # type: ignore[union-attr]
     limits = b.decode_observation(json.dumps(test | {"limits": ["moon", "wifi"]}).encode()).limits  # type: ignore[union-attr]
