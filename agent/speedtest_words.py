@@ -40,7 +40,7 @@ WORDS: dict[str, tuple[str, str]] = {
 LIMITS: dict[Limit, tuple[str, str]] = {
     Limit.RESPONDER_CAPACITY: ("จุดทดสอบปลายทางรับส่งได้ไม่เกินนี้", "the responder can do no more than this"),
     Limit.RESPONDER_CPU: ("จุดทดสอบปลายทางประมวลผลไม่ทัน", "the responder's processor was busy"),
-    Limit.RESPONDER_LINK_IN_USE: ("วงจรของจุดทดสอบปลายทางมีผู้ใช้งาน", "the responder's line was in use"),
+    Limit.RESPONDER_LINK_IN_USE: ("วงจรของจุดทดสอบปลายทางมีหรืออาจมีผู้อื่นใช้อยู่", "others may have used the responder's line"),
     Limit.PORT_SPEED: ("พอร์ตหรือสายในอาคารช้ากว่าสัญญา", "the port or cable is slower than the contract"),
     Limit.WIFI: ("ต่อผ่าน Wi-Fi", "connected by Wi-Fi"),
     Limit.CPU_BUSY: ("เครื่องวัดประมวลผลไม่ทัน", "this machine's processor was busy"),

@@ -157,7 +157,7 @@ MEDIA: dict[str, str] = {
 LIMITS: dict[Limit, str] = {
     Limit.RESPONDER_CAPACITY: _("the responder cannot send or take so much"),
     Limit.RESPONDER_CPU: _("the responder's machine was busy"),
-    Limit.RESPONDER_LINK_IN_USE: _("the responder's own line was in use"),
+    Limit.RESPONDER_LINK_IN_USE: _("others used or may have used the responder's own line"),
     Limit.PORT_SPEED: _("the network port of the agent is slower than the contract"),
     Limit.WIFI: _("measured over Wi-Fi"),
     Limit.CPU_BUSY: _("the agent's machine was busy"),

@@ -115,7 +115,7 @@ class Limit(StrEnum):
     """The responder, or the lease, allows no more than this in that direction."""
     RESPONDER_CPU = "responder_cpu"
     RESPONDER_LINK_IN_USE = "responder_link_in_use"
-    """Something else used the line on which the responder stands."""
+    """The responder stands on a site's own line, and others there used it or may have used it meanwhile."""
     PORT_SPEED = "port_speed"
     WIFI = "wifi"
     CPU_BUSY = "cpu_busy"

@@ -53,6 +53,8 @@ class ResponderAt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     tcp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8481
     udp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8481
     stamp_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8862
+    shared: bool = False
+    """It stands on a site's own line, which others of that site use too, unseen by it."""
     capacity_down: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Bits per second that it can send to one district; 0 = not declared."""
     capacity_up: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -33,6 +33,7 @@ def responder_at(place: ResponderPlace) -> ResponderAt:
         tcp_port=place.tcp_port,
         udp_port=place.udp_port,
         stamp_port=place.stamp_port,
+        shared=place.site is not None,
         capacity_down=round(place.sends_mbps * MBPS),
         capacity_up=round(place.takes_mbps * MBPS),
     )

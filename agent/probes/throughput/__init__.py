@@ -115,4 +115,9 @@ class Throughput:
             interface = await asyncio.to_thread(Interface.towards, first.family, first.place)
         inline = self.inline if settings.inline is None else settings.inline
         place = await asyncio.to_thread(functools.partial(interface.place, inline=inline))
-        return place._replace(role=settings.role, on_link=settings.on_link, time_known=settings.time_known)
+        return place._replace(
+            role=settings.role,
+            on_link=settings.on_link,
+            time_known=settings.time_known,
+            far_shared=settings.responder.shared,
+        )

@@ -63,6 +63,8 @@ class Place(NamedTuple):
     """Bits per second of other traffic in the same direction, as far as it was seen."""
     cross_back: float = 0.0
     """The same the other way."""
+    far_shared: bool = False
+    """Whether the responder stands on a line that others use, unseen by it."""
 
 
 class Taken(NamedTuple):
@@ -150,6 +152,7 @@ def of_place(place: Place, direction: Direction, rate: float, contract: Contract
             Limit.CROSS_TRAFFIC: place.cross > CROSS * (wanted or rate)
             or fills_back(place.cross_back, direction, rate, contract),
             Limit.CROSS_TRAFFIC_UNSEEN: place.source is Source.UNSEEN,
+            Limit.RESPONDER_LINK_IN_USE: place.far_shared,
             Limit.WRONG_VANTAGE: not place.on_link,
             Limit.WRONG_ROLE: place.role is Role.ROOM,
             Limit.TIME_UNKNOWN: not place.time_known,

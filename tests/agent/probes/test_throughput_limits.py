@@ -98,6 +98,7 @@ def test_the_contract_is_compared_at_the_ip_layer():
         (Limit.CROSS_TRAFFIC, {"cross": 20_100_000.0}, {"cross": 20_000_000.0}),
         (Limit.CROSS_TRAFFIC_UNSEEN, {"source": Source.UNSEEN}, {"source": Source.ROUTER_COUNTERS}),
         (Limit.WRONG_VANTAGE, {"on_link": False}, {"on_link": True}),
+        (Limit.RESPONDER_LINK_IN_USE, {"far_shared": True}, {"far_shared": False}),
         (Limit.WRONG_ROLE, {"role": Role.ROOM}, {"role": Role.LINK}),
         (Limit.TIME_UNKNOWN, {"time_known": False}, {"time_known": True}),
     ],

@@ -105,5 +105,5 @@ def test_the_example_has_one_beside_the_collector_in_the_hall() -> None:
     (hall,) = inventory.responders.values()
     assert (hall.id, hall.host, hall.site, hall.sends_mbps, hall.takes_mbps) == ("hall", "", "hall", 80, 200)
     settings = agent_settings(inventory, "na-yung", "fibre", Role.LINK, 1_790_000_000_000_000)
-    assert [(one.id, one.host) for one in settings.responders] == [("hall", "@collector")]
+    assert [(one.id, one.host, one.shared) for one in settings.responders] == [("hall", "@collector", True)]
     assert agent_settings(inventory, "hall", "fibre", Role.LINK, 1_790_000_000_000_000).responders == []
