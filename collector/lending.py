@@ -7,6 +7,8 @@ the responder stands as well, so the meetings of that site count too. A ``throug
 
 from typing import NamedTuple
 
+import msgspec
+
 from collector.inventory import Inventory
 from collector.inventory.assignments import meetings_of
 from collector.inventory.calendar import microseconds
@@ -14,7 +16,7 @@ from collector.inventory.link_assignments import MBPS, responders_of, terms_of
 from collector.inventory.link_measuring import ResponderPlace
 from collector.store import Source
 from wire.clock import SECOND, Instant
-from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id
+from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id, session_seconds
 from wire.meetings import Load, MeetingTimes, QuietRules, may_run, quiet_time
 
 LOADS = {
@@ -23,8 +25,9 @@ LOADS = {
     Purpose.LIGHT: Load.LIGHT,
     Purpose.THROUGHPUT: Load.FULL,
 }
-TO_OPEN = 60 * SECOND
-"""Microseconds from the grant within which a test must have opened its session and be done."""
+TO_OPEN = 10 * SECOND
+"""Microseconds beyond its longest session that a test has from the grant to be done: link and capacity are held until
+then, so that nobody who dawdles meets another's test."""
 STAMP_RATE = 50_000
 """Bits per second each way: the most that a trickle may cost (DESIGN §2)."""
 STAMP_SECONDS = 86_400.0
@@ -72,21 +75,23 @@ def judge(inventory: Inventory, source: Source, request: LeaseRequest, now: Inst
     """The lease for STAMP, a call or a light check; raises :class:`NotNow`."""
     place = responder_for(inventory, source.site, request.responder)
     seconds = _seconds(request.purpose)
-    expires = now + (round(seconds * SECOND) if request.purpose is Purpose.STAMP else TO_OPEN)
-    check_quiet(inventory, source.site, place, LOADS[request.purpose], now, expires)
     rates = _rates(inventory, source, request, place, now)
-    return Lease(
+    found = Lease(
         id=new_id(),
         purpose=request.purpose,
         responder=place.id,
         site=source.site,
         link=source.link,
         issued=now,
-        expires=expires,
+        expires=now + 1,
         down=rates.down,
         up=rates.up,
         seconds=seconds,
     )
+    slack = 0 if request.purpose is Purpose.STAMP else TO_OPEN
+    found = msgspec.structs.replace(found, expires=now + round(session_seconds(found) * SECOND) + slack)
+    check_quiet(inventory, source.site, place, LOADS[request.purpose], now, found.expires)
+    return found
 
 
 def check_quiet(

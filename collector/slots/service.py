@@ -25,7 +25,7 @@ from collector.slots.standby import Standby
 from collector.store import CannotWrite, Landed, Source
 from collector.vantages import standing
 from wire.clock import MINUTE, SECOND, Instant
-from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id, session_seconds
+from wire.lease import Lease, LeaseRequest, NoLease, Purpose, new_id
 from wire.meetings import Load
 from wire.observation import Note, Test
 from wire.orders import OrderAnswer, OrderKind, OrderStatus, Slot
@@ -40,8 +40,6 @@ log = structlog.get_logger()
 WORLD_FOR = MINUTE
 """The world is looked at anew after it: meetings and agents come and go."""
 RECOUNT_EVERY = 60 * MINUTE
-SLACK = 2 * SECOND
-"""After a lease's longest time, before its capacity is given to another."""
 NOTES = {
     Event.SLOT_TAKEN: State.TAKEN,
     Event.SLOT_DEFERRED: State.DEFERRED,
@@ -177,7 +175,7 @@ class Slots:
             return
         here = self.world(now)
         far, line = here.fars.get(lease.responder), here.line(lease.site, lease.link)
-        end = min(lease.expires, now + round(session_seconds(lease) * SECOND) + SLACK)
+        end = lease.expires
         link = line.link if line else lease.link
         if far is not None:
             place = (lease.site, link)

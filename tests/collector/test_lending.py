@@ -53,6 +53,10 @@ def province(*meeting_of: str, text: str = PROVINCE) -> Inventory:
     return from_texts({"a.yaml": text} | {f"{one}.yaml": MEETING.format(site=one) for one in meeting_of})
 
 
+CALL_TAKES, LIGHT_TAKES = 35 * SECOND, 15 * SECOND
+"""From the grant of a lease to its end: the longest session, and ten seconds to open it."""
+
+
 def asked(purpose: Purpose, now: Instant, inventory: Inventory | None = None, responder: str = "hall") -> Lease:
     return judge(inventory or province("phen"), PHEN, LeaseRequest(purpose=purpose, responder=responder), now)
 
@@ -72,8 +76,8 @@ def test_stamp_is_a_trickle_and_always_allowed() -> None:
 
 def test_a_call_may_run_until_the_doors_open_and_again_after_the_end() -> None:
     doors = NINE - 30 * MINUTE
-    assert asked(Purpose.CALL, doors - MINUTE - 1).expires <= doors
-    no = refused(Purpose.CALL, doors - MINUTE)  # a call may take a minute: it would still run when the doors open
+    assert asked(Purpose.CALL, doors - CALL_TAKES - 1).expires <= doors
+    no = refused(Purpose.CALL, doors - CALL_TAKES)  # it would still run when the doors open
     assert (no.why, no.detail) == (NoLease.QUIET_TIME, "quiet time of this site: call is not allowed now")
     assert refused(Purpose.CALL, NINE + 2 * HOUR + 15 * MINUTE).why is NoLease.QUIET_TIME
     assert asked(Purpose.CALL, NINE + 2 * HOUR + 16 * MINUTE).purpose is Purpose.CALL
@@ -85,12 +89,12 @@ def test_a_light_check_keeps_quiet_time_but_for_the_rehearsal() -> None:
     assert refused(Purpose.LIGHT, quiet).why is NoLease.QUIET_TIME
     rehearsal = NINE - HOUR
     assert asked(Purpose.LIGHT, rehearsal + 2 * MINUTE)
-    assert refused(Purpose.LIGHT, rehearsal + 20 * MINUTE - 30 * SECOND).why is NoLease.QUIET_TIME
+    assert refused(Purpose.LIGHT, rehearsal + 20 * MINUTE - 10 * SECOND).why is NoLease.QUIET_TIME
 
 
 def test_it_says_when_to_ask_again() -> None:
     no = refused(Purpose.LIGHT, NINE)
-    assert no.retry_after == 2 * 3600 + 16 * 60
+    assert no.retry_after == 2 * 3600 + 15 * 60 + LIGHT_TAKES / SECOND
     assert asked(Purpose.LIGHT, NINE + round(no.retry_after * SECOND))
 
 
@@ -153,3 +157,9 @@ def test_a_full_test_needs_its_slot_even_outside_quiet_time() -> None:
 
 def test_each_lease_has_an_id_of_its_own() -> None:
     assert asked(Purpose.STAMP, NINE).id != asked(Purpose.STAMP, NINE).id
+
+
+@pytest.mark.parametrize(("purpose", "takes"), [(Purpose.CALL, CALL_TAKES), (Purpose.LIGHT, LIGHT_TAKES)])
+def test_a_lease_ends_with_what_is_held_for_it(purpose: Purpose, takes: int) -> None:
+    night = NINE - 8 * HOUR
+    assert asked(purpose, night).expires == night + takes
