@@ -56,16 +56,18 @@ async def said(
         )
     except (FileNotFoundError, PermissionError) as missing:
         raise ToolMissing(f"{words[0]}: {missing.strerror}; install it: {package}") from missing
-    reading = asyncio.gather(_bounded(process.stdout, words[0]), _bounded(process.stderr, words[0]))
+    pipes = (process.stdout, process.stderr)
+    reading = [asyncio.create_task(_bounded(pipe, words[0])) for pipe in pipes]
     try:
         async with asyncio.timeout(within):
-            output, complaints = await reading
+            output, complaints = await asyncio.gather(*reading)
             code = await process.wait()
     except TimeoutError as late:
         raise ToolFailed(f"{words[0]}: found no end after {within:g} s, expected one; it was stopped") from late
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        for one in reading:
+            one.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
         await _ended(process)
     lines = complaints.decode("utf-8", "replace").strip().splitlines()
     return Said(code, output, lines[-1][:300] if lines else "")
@@ -82,12 +84,12 @@ async def _bounded(stream: asyncio.StreamReader | None, name: str) -> bytes:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
+    """Ends the program if it runs, and reads its pipes to their ends: what is left unread would keep them open."""
+    if process.returncode is None:
+        process.terminate()
     try:
         async with asyncio.timeout(ENDING):
-            await process.wait()
+            await process.communicate()
     except TimeoutError:
         process.kill()
-        await process.wait()
+        await process.communicate()
