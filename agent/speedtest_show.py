@@ -15,6 +15,8 @@ from wire.reasons import Outcome
 from wire.settings import AgentSettings, ContractTerms
 
 FINE, FAILED, UNHEALTHY = 0, 1, 3
+PACED = 0.95
+"""Share of the contract that a light check sends."""
 WIDTH = 24
 _DIRECTIONS = {
     "both": (Direction.DOWN, Direction.UP),
@@ -79,5 +81,7 @@ def exit_code(finding: Finding) -> int:
 
 def _reaches(values: dict[str, float]) -> bool:
     wanted = values.get("contract", 0.0)
-    rate = values.get("throughput_contract", values.get("throughput", values.get("at_least", 0.0)))
-    return not wanted or rate >= REACHED * wanted or "at_least" in values
+    if "at_least" in values:  # a light check is paced at 0.95 of the contract, and may have been held to less
+        return wanted > 0 and values["at_least"] >= REACHED * PACED * wanted
+    rate = values.get("throughput_contract", values.get("throughput", 0.0))
+    return not wanted or rate >= REACHED * wanted

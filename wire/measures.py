@@ -73,8 +73,6 @@ _TABLE = [
     Measure("sent_up", _C, "packets", "Packets that the district sent to the responder in the window."),
     Measure("lost_down", _C, "packets", "Packets lost on the way from the responder to the district, by sequence."),
     Measure("lost_up", _C, "packets", "Packets lost on the way from the district to the responder, by sequence."),
-    Measure("duplicates_down", _C, "packets", "Packets that came to the district more than once."),
-    Measure("duplicates_up", _C, "packets", "Packets that came to the responder more than once."),
     Measure("reordered_down", _C, "packets", "Packets overtaken on the way to the district (RFC 4737)."),
     Measure("reordered_up", _C, "packets", "Packets overtaken on the way to the responder (RFC 4737)."),
     Measure("delay_down", _D, "seconds", "One-way delay from the responder to the district."),

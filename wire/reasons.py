@@ -197,7 +197,6 @@ class Event(StrEnum):
     SLOT_DEFERRED = "slot_deferred"
     SLOT_SKIPPED = "slot_skipped"
     SLOT_FAILED = "slot_failed"
-    LEASE_REFUSED = "lease_refused"
     UNRECOGNISED = "unrecognised"
 
     @classmethod

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,7 +10,7 @@ import psutil
 
 from agent.probe import Finding, Span, Target, ok, probe, skipped
 from agent.router_counters import Counters, CountersUnavailable, RouterCounters, cross_traffic
-from agent.vantage import PROC, default_routes, default_routes6
+from agent.vantage import look
 from wire.meetings import Load
 from wire.reasons import Reason
 
@@ -29,18 +28,6 @@ class UtilisationSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=Tru
     upload: Annotated[int, msgspec.Meta(ge=0, description="the contract's upload, bits per second")] = 0
 
 
-def default_interface(proc: Path) -> str:
-    """The interface of the best default route, empty without one. Reads small files: in a thread."""
-    for file, routes in (("route", default_routes), ("ipv6_route", default_routes6)):
-        try:
-            held = routes((proc / file).read_text(encoding="ascii", errors="replace"))
-        except OSError:
-            continue
-        if held:
-            return held[0].interface
-    return ""
-
-
 class OwnCounters:
     """The counters of this machine's interface of the default route."""
 
@@ -50,7 +37,8 @@ class OwnCounters:
 
     @staticmethod
     def _read() -> Counters:
-        name = default_interface(PROC)
+        place = look("")
+        name = place.interface if place else ""
         found = psutil.net_io_counters(pernic=True).get(name)
         if found is None:
             raise CountersUnavailable(f"found no interface of a default route ({name or 'none'}), expected one")

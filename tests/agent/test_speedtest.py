@@ -107,6 +107,9 @@ def test_every_limit_and_refusal_has_words_in_both_languages() -> None:
     [
         (ok(results=[result(), result("up", 80e6, 80e6)]), 0),
         (ok(results=[result(contract=0.0)]), 0),
+        (ok(results=[result(values={"at_least": 190e6, "contract": 200e6})]), 0),
+        (ok(results=[result(values={"at_least": 80e6, "contract": 200e6})]), 3),
+        (ok(results=[result(values={"at_least": 190e6})]), 3),
         (ok(results=[result(), result("up", 60e6, 80e6)]), 3),
         (ok(results=[result(), result("up", outcome=Outcome.FAILED, reason=Reason.BROKEN_OFF)]), 3),
         (ok(results=[result(outcome=Outcome.FAILED, reason=Reason.BROKEN_OFF)]), 1),

@@ -44,10 +44,10 @@ def _valid(result: Result, direction: Direction, contract: ContractTerms | None)
 
 def _at_contract_layer(result: Result, direction: Direction, contract: ContractTerms | None) -> None:
     """Adds the contract and the rate at its layer where the engine did not."""
-    if contract is None or "throughput" not in result.values:
+    if contract is None or not result.values.keys() & {"throughput", "at_least"}:
         return
     result.values["contract"] = float(limits.of_contract(contract, direction))
-    if "throughput_contract" not in result.values:
+    if "throughput" in result.values and "throughput_contract" not in result.values:
         result.values["throughput_contract"] = layers.at_layer(result.values["throughput"], contract.layer)
 
 

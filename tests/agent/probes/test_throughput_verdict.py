@@ -146,3 +146,9 @@ def test_the_finding_is_as_bad_as_the_worst_direction():
     found = summed_up([good, bad])
     assert (found.outcome, found.reason, found.facts) == (Outcome.FAILED, Reason.BROKEN_OFF, {"detail": "gone"})
     assert found.results == [good, bad]
+
+
+def test_a_light_check_is_told_beside_its_contract() -> None:
+    light = Result(engine="light", direction="down", start=0, end=1, outcome=Outcome.OK, values={"at_least": 190e6})
+    contract = ContractTerms(download=200_000_000, upload=80_000_000)
+    assert judged(light, Place(), contract, evidence=True).values == {"at_least": 190e6, "contract": 200e6}

@@ -1,12 +1,11 @@
 """How much of the link is in use: the router's counters first, this machine's own where nobody else tells."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from agent.probe import Finding, Span, Target
-from agent.probes.utilisation import LINK, OWN, Utilisation, UtilisationSettings, default_interface, found
+from agent.probes.utilisation import LINK, OWN, Utilisation, UtilisationSettings, found
 from agent.router_counters import Counters, CountersUnavailable
 from tests.support.warp import warp
 from wire.reasons import Outcome, Reason
@@ -113,10 +112,3 @@ def test_without_any_counters_nothing_is_measured() -> None:
 def test_without_a_contract_there_is_no_share() -> None:
     one = found(Counters(0, 0, 1.0), Counters(1_000, 0, 2.0), LINK, UtilisationSettings())
     assert one.values == {"receive_rate": 8e3, "send_rate": 0.0}
-
-
-def test_interface_of_the_default_route(tmp_path: Path) -> None:
-    assert default_interface(tmp_path) == ""
-    head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-    (tmp_path / "route").write_text(head + "eth7\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n")
-    assert default_interface(tmp_path) == "eth7"
